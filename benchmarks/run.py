@@ -1,0 +1,138 @@
+"""Measure multifeed beside its limits and its peers. See README.md for what and how."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import contest
+import data
+import psutil
+import report
+from job import WORKERS
+from jobs import JOBS
+
+_PACKAGES = [
+    "multifeed",
+    "numpy",
+    "pyarrow",
+    "simplejpeg",
+    "opencv-python-headless",
+    "pillow",
+    "keras",
+    "tensorflow_cpu",
+    "tensorflow",
+    "torch",
+    "grain",
+]
+
+
+def main() -> None:
+    """Run the jobs that were asked for, one after the other."""
+    options = _options()
+    if options.clean:
+        shutil.rmtree(options.data, ignore_errors=True)
+        return
+    if hasattr(os, "sched_setaffinity"):
+        cpus = sorted(os.sched_getaffinity(0))[:WORKERS]
+        os.sched_setaffinity(0, cpus)  # the contestants inherit it
+    result = _circumstances()
+    tables = []
+    for name in options.jobs or list(JOBS):
+        job = JOBS[name]
+        samples = options.samples or job.samples
+        folder = options.data / f"{name}-{samples}"
+        data.write_once(folder, job.prepare, samples)
+        names = [one for one in job.contestants if one in (options.only or job.contestants)]
+        measured = contest.run(job, name, names, folder, samples, options.rounds)
+        result["jobs"][name] = {
+            "samples": samples,
+            "contestants": measured,
+            "ratios": report.ratios(job, measured),
+        }
+        tables.append(report.markdown(name, job, samples, measured))
+        print(tables[-1], flush=True)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        page = "\n".join([report.heading(result, options.rounds), *tables])
+        options.json.with_suffix(".md").write_text(page, encoding="utf-8")
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("jobs", nargs="*", metavar="job", help=f"{', '.join(JOBS)}; default: all")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--samples", type=int, help="rows or keys, instead of each job's own count")
+    parser.add_argument("--only", type=_names, metavar="NAME,NAME", help="only these contestants")
+    parser.add_argument("--json", type=Path, help="result file; a .md is written next to it")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(tempfile.gettempdir(), "multifeed-benchmarks"),
+        help="folder for the data, written once; default: %(default)s",
+    )
+    parser.add_argument("--clean", action="store_true", help="remove that folder and do no more")
+    options = parser.parse_args()
+    if unknown := set(options.jobs) - set(JOBS):
+        parser.error(f"no such job: {', '.join(sorted(unknown))}; there are {', '.join(JOBS)}")
+    if options.rounds < 1 or (options.samples is not None and options.samples < 1):
+        parser.error("--rounds and --samples must be at least 1")
+    return options
+
+
+def _circumstances() -> dict[str, Any]:
+    """Return what a reader needs to know to compare these figures with others."""
+    versions = {}
+    for package in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "machine": {
+            "cpu": _cpu_model(),
+            "cpus_used": WORKERS,
+            "memory_gib": round(psutil.virtual_memory().total / 2**30),
+            "load_before": round(os.getloadavg()[0], 2),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+        },
+        "versions": versions,
+        "jobs": {},
+    }
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:  # no git here
+        return ""
+    return found.stdout.strip()
+
+
+def _cpu_model() -> str:
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()

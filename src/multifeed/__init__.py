@@ -1,0 +1,74 @@
+"""Feed Keras 3 models with samples that have several aligned inputs.
+
+A loader is a pure function from a position — (seed, epoch, step) — to a batch: named arrays whose
+rows belong to the same samples. Workers, prefetch, caches and shards change *when* a batch is computed,
+never *what* it is.
+
+Importing multifeed loads neither Keras nor a backend; `Loader`, `inputs` and `check_model` load Keras
+when they are first named.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from multifeed.align import align, lookup
+from multifeed.dataset import Dataset
+from multifeed.errors import (
+    AlignError,
+    DeclarationError,
+    ModelError,
+    MultifeedError,
+    MultifeedWarning,
+    NotAdaptedError,
+    SampleError,
+    StateError,
+)
+from multifeed.feed import Feed
+from multifeed.fields.array import Array
+from multifeed.fields.category import Category
+from multifeed.fields.image import Image
+from multifeed.fields.numeric import Numeric
+from multifeed.spec import Spec
+
+if TYPE_CHECKING:
+    from multifeed.keras import Loader, check_model, inputs
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlignError",
+    "Array",
+    "Category",
+    "Dataset",
+    "DeclarationError",
+    "Feed",
+    "Image",
+    "Loader",
+    "ModelError",
+    "MultifeedError",
+    "MultifeedWarning",
+    "NotAdaptedError",
+    "Numeric",
+    "SampleError",
+    "Spec",
+    "StateError",
+    "align",
+    "check_model",
+    "inputs",
+    "lookup",
+]
+
+_NEEDS_KERAS = ("Loader", "check_model", "inputs")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NEEDS_KERAS:
+        from multifeed import keras
+
+        return getattr(keras, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

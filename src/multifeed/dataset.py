@@ -1,0 +1,552 @@
+"""Dataset: a row table and the fields that read it."""
+
+from __future__ import annotations
+
+import operator
+import os
+import weakref
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, SupportsIndex
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from multifeed.batch import Names, Plan, Structure, allocate, bad_sample, flat, pack
+from multifeed.errors import (
+    BadValue,
+    DeclarationError,
+    NotAdaptedError,
+    SampleError,
+    StateError,
+    lines,
+    near,
+)
+from multifeed.fields.base import Field, Learned, Reader, Source
+from multifeed.fields.category import Category
+from multifeed.fields.weight import Ones, Weight
+from multifeed.spec import Spec
+from multifeed.split import split_rows
+from multifeed.table import Columns, as_columns
+
+Array = np.ndarray[Any, Any]
+Fields = Field | Sequence[Field] | Mapping[str, Field]
+
+
+class Dataset:
+    """Samples: rows of a table, and the fields that turn a row into arrays.
+
+    Declaring reads no file. The structure that goes in comes out: a sample, and each batch, is
+    ``(inputs,)``, ``(inputs, targets)`` or ``(inputs, targets, sample_weights)``, each one array, a
+    tuple or a dict of arrays, as declared.
+
+    Args:
+        rows: The row table: what `align` returns, anything with ``__arrow_c_stream__``, the name of a
+            table file, or a dict of arrays (N-D arrays and memmaps are used in place).
+        inputs: One field, a tuple of fields, or a dict of fields by name.
+        targets: The same for the targets; None if there are none.
+        sample_weight: A column of weights for all targets, or a dict of columns by target (the
+            others get the weight 1).
+        key: The column, or tuple of columns, that names a sample in errors and predictions; row
+            numbers do where it is None.
+        root: Folder where relative file names start. By default that is the working directory, or, for
+            names from a table file, the folder of that file.
+        allow_outside: Whether file names may lead out of the folder of their table, or out of `root`.
+
+    Raises:
+        DeclarationError: If the table has no rows, a column does not exist or does not suit its field,
+            or a name is used twice.
+
+    Example:
+        >>> import multifeed as mf
+        >>> data = Dataset(
+        ...     {"id": ["a", "b"], "age": [40, 60], "sick": [0, 1]},
+        ...     key="id",
+        ...     inputs={"age": mf.Numeric("age")},
+        ...     targets=mf.Category("sick", vocabulary=[0, 1]),
+        ... )
+        >>> data[1]
+        ({'age': array([60.], dtype=float32)}, np.int32(1))
+    """
+
+    def __init__(
+        self,
+        rows: Any,
+        *,
+        inputs: Fields,
+        targets: Fields | None = None,
+        sample_weight: str | Mapping[str, str] | None = None,
+        key: str | tuple[str, ...] | None = None,
+        root: str | os.PathLike[str] | None = None,
+        allow_outside: bool = False,
+    ) -> None:
+        self._key = () if key is None else (key,) if isinstance(key, str) else tuple(key)
+        columns = as_columns(rows, "rows", text=self._key)
+        if not columns.count:
+            raise DeclarationError(
+                lines("a dataset has at least one sample; this row table has 0 rows.")
+            )
+        for name in self._key:
+            if name not in columns:
+                raise DeclarationError(
+                    lines(f"the row table has no key column {name!r}.", near(name, columns.names))
+                )
+        self._rows = rows
+        self._source = Source(
+            columns, None, None if root is None else os.path.abspath(root), allow_outside
+        )
+        self._declare(inputs, targets, sample_weight)
+        self._family = _Family()
+        self._family.add(self, "the dataset")
+        self._plan: tuple[object, Plan] | None = None
+
+    def _declare(
+        self, inputs: Fields, targets: Fields | None, sample_weight: str | Mapping[str, str] | None
+    ) -> None:
+        self.fields: dict[str, Field] = {}
+        input_names = _named("inputs", inputs, self.fields)
+        target_names = None if targets is None else _named("targets", targets, self.fields)
+        columns = self._source.columns
+        for name, field in self.fields.items():
+            _check_field(name, field, columns)
+        self._weights = _weights(sample_weight, target_names)
+        weight_names: Names | None = None
+        if self._weights and target_names is not None:
+            by_target = dict(zip(flat(target_names), self._weights, strict=True))
+            weight_names = pack(target_names, by_target)
+            for name, field in self._weights.items():
+                _check_field(name, field, columns)
+        self.structure = Structure(input_names, target_names, weight_names)
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self._source)
+
+    def __getitem__(self, index: SupportsIndex) -> tuple[Any, ...]:
+        """Return one sample, in the structure of a batch but without its first axis."""
+        position = operator.index(index)
+        row = position + len(self) if position < 0 else position
+        if not 0 <= row < len(self):
+            raise IndexError(f"sample {position} of a dataset of {len(self):,}")
+        plan = self.plan()
+        buffers = allocate(1, plan.specs)
+        plan.fill(np.array([row]), buffers)
+        return plan.structure.pack({name: buffer[0] for name, buffer in buffers.items()})
+
+    @property
+    def rows(self) -> Any:
+        """The row table: as it was given, or the selected rows of it."""
+        if self._source.index is None:
+            return self._rows if not isinstance(self._rows, str | os.PathLike) else self._table()
+        return self._source.columns.take(self._source.index)
+
+    def _table(self) -> Any:
+        return self._source.columns.take(np.arange(len(self)))
+
+    @property
+    def spec(self) -> tuple[Any, ...]:
+        """The `Spec` of each value of a sample, in the structure of a batch.
+
+        Raises:
+            NotAdaptedError: If a shape depends on what `adapt` has yet to learn.
+        """
+        specs = {name: self._spec(name, field) for name, field in self._all_fields().items()}
+        return self.structure.pack(specs)
+
+    def keys(self, rows: Array) -> list[Any]:
+        """Return the keys of rows, ``int64[n]``; the row numbers themselves if there is no key."""
+        if not self._key:
+            return [int(row) for row in rows]
+        index = rows if self._source.index is None else self._source.index[rows]
+        parts = []
+        for name in self._key:
+            column = self._source.columns[name]
+            taken = pa.array(column[index]) if isinstance(column, np.ndarray) else column.take(index)
+            parts.append(taken.cast(pa.string()).to_pylist())
+        return ["/".join(str(part) for part in key) for key in zip(*parts, strict=True)]
+
+    def select(self, rows: Any) -> Dataset:
+        """Return the dataset of some rows, which shares what is learned.
+
+        Args:
+            rows: Row numbers (any order, repetitions allowed), a slice, or a boolean mask.
+
+        Raises:
+            DeclarationError: If a row does not exist, or none is selected.
+        """
+        return self._part(_row_numbers(rows, len(self)), self._family, "the selection")
+
+    def split(
+        self,
+        *fractions: float,
+        by: str | None = None,
+        stratify: str | None = None,
+        seed: int = 0,
+    ) -> tuple[Dataset, ...]:
+        """Split into parts at random.
+
+        The parts share one learned state: adapt the first and all can be read. Parts of an adapted
+        dataset keep what it learned; parts of a part belong to the same split.
+
+        Args:
+            *fractions: The share of each part; their sum is 1.
+            by: A column of groups (patients, sites); no group is in two parts.
+            stratify: A column of classes; each part gets its share of each class to within one sample,
+                or as nearly as the groups allow.
+            seed: Which of the many such splits.
+
+        Raises:
+            DeclarationError: If the fractions do not add up to 1, a column does not exist, or a part
+                would be empty.
+
+        Example:
+            >>> import multifeed as mf
+            >>> data = Dataset({"x": list(range(10))}, inputs=mf.Numeric("x"))
+            >>> [len(part) for part in data.split(0.8, 0.2)]
+            [8, 2]
+        """
+        shares = np.asarray(fractions, np.float64)
+        if not len(shares) or (shares <= 0).any() or abs(shares.sum() - 1) > 1e-6:
+            raise DeclarationError(
+                f"the fractions of a split are above 0 and add up to 1; received {fractions}."
+            )
+        groups = None if by is None else self._codes(by)
+        classes = np.zeros(len(self), np.int64) if stratify is None else self._codes(stratify)
+        parts = split_rows(shares, groups, classes, seed)
+        for number, part in enumerate(parts):
+            if not len(part):
+                raise DeclarationError(
+                    lines(
+                        f"each part of a split has a sample; part {number + 1} of {len(parts)} "
+                        f"({fractions[number]:.3g} of {len(self):,} samples) would be empty.",
+                        "Pass larger fractions"
+                        + ("." if by is None else f", or a column with more groups than {by!r}."),
+                    )
+                )
+        family = self._family.for_parts()
+        return tuple(
+            self._part(part, family, f"part {number} of {len(parts)}")
+            for number, part in enumerate(parts, 1)
+        )
+
+    def adapt(self, *, again: bool = False) -> None:
+        """Learn means and vocabularies from these rows; all parts of the split share them.
+
+        The other parts are checked at once: a label that they alone have is an error now, not after
+        the first epoch.
+
+        Args:
+            again: Allow it although something has been learned before, which is then replaced.
+
+        Raises:
+            StateError: If the split has been adapted before and `again` is not set.
+            SampleError: If a row of this or another part cannot be used with what was learned.
+        """
+        if self._family.learned is not None and not again:
+            raise StateError(
+                lines(
+                    f"{self._family.learned_from} has been adapted, and all parts of a split share "
+                    "what is learned.",
+                    "Split anew for each fold, or pass again=True to learn from these rows instead.",
+                )
+            )
+        learned = {
+            name: self._guard(name, partial(field.learn, self._source))
+            for name, field in self.fields.items()
+            if field.learns
+        }
+        for part, title in self._family.parts():
+            for name in learned:
+                part._bind(name, part.fields[name], learned, title)
+        self._family.learn(learned, self._title)
+
+    def restore(self, name: str, values: Array) -> Array:
+        """Turn a field's values as a model predicts them back into the column's own units.
+
+        Args:
+            name: The field.
+            values: ``float[n, ...]``, e.g. one output of ``model.predict``.
+        """
+        if name not in self.fields:
+            raise DeclarationError(lines(f"there is no field {name!r}.", near(name, self.fields)))
+        return self.fields[name].restore(values, (self._family.learned or {}).get(name))
+
+    def labels(self, name: str) -> tuple[Any, ...]:
+        """Return the labels of a `Category` field, in the order of their class numbers."""
+        field = self.fields.get(name)
+        if not isinstance(field, Category):
+            raise DeclarationError(
+                lines(f"{name!r} is no Category of this dataset.", near(name, self.fields))
+            )
+        try:
+            return field.labels((self._family.learned or {}).get(name))
+        except NotAdaptedError:
+            raise _not_adapted(name, field) from None
+
+    def plan(self) -> Plan:
+        """Return the dataset compiled for reading; kept until something else is learned.
+
+        Raises:
+            NotAdaptedError: If a field has to learn first.
+            SampleError: If a value in memory cannot be used.
+        """
+        learned = self._family.learned
+        if self._plan is None or self._plan[0] is not learned:
+            readers = {
+                name: self._bind(name, field, learned or {})
+                for name, field in self._all_fields().items()
+            }
+            self._plan = (learned, Plan(readers, self.structure, self._key_of()))
+        return self._plan[1]
+
+    def __repr__(self) -> str:
+        key = f", key {'/'.join(self._key)!r}" if self._key else ""
+        header = ("", "name", "field", "columns", "sample")
+        table = [header]
+        for role, part in (("input", self.structure.inputs), ("target", self.structure.targets)):
+            for name in flat(part) if part is not None else ():
+                field = self.fields[name]
+                table.append(
+                    (role, name, type(field).__name__, ", ".join(field.reads), self._shown(name))
+                )
+        for name, field in self._weights.items():
+            table.append(("weight", name, "Weight", ", ".join(field.reads), self._shown(name)))
+        widths = [max(len(line[place]) for line in table) for place in range(len(header))]
+        body = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in table
+        ]
+        return "\n".join([f"Dataset of {len(self):,} samples{key}", *body])
+
+    def _shown(self, name: str) -> str:
+        try:
+            return repr(self._spec(name, self._all_fields()[name]))
+        except NotAdaptedError:
+            return "known after adapt()"
+
+    def _all_fields(self) -> dict[str, Field]:
+        return {**self.fields, **self._weights}
+
+    def _spec(self, name: str, field: Field) -> Spec:
+        learned = (self._family.learned or {}).get(name)
+        try:
+            return field.spec(self._source.columns, learned)
+        except NotAdaptedError:
+            raise _not_adapted(name, field) from None
+
+    def _bind(
+        self, name: str, field: Field, learned: Mapping[str, Learned | None], title: str = ""
+    ) -> Reader:
+        if field.learns and name not in learned:
+            raise _not_adapted(name, field)
+        return self._guard(name, partial(field.bind, self._source, learned.get(name)), title)
+
+    def _guard(self, name: str, act: Any, title: str = "") -> Any:
+        """Run a field's own code, and tell its small facts in the user's words."""
+        try:
+            return act()
+        except BadValue as error:
+            where = f" (in {title} of the split)" if title.startswith("part") else ""
+            if error.row is None:
+                raise SampleError(
+                    lines(f"{name!r} cannot be used{where}: it {error.reason}.", error.remedy),
+                    field=name,
+                ) from error
+            told = BadValue(error.reason + where, error.remedy)
+            raise bad_sample(told, name, error.row, None, self._key_of()(error.row)) from error
+
+    def _key_of(self) -> Any:
+        """Return the function that names a row; it must not keep this dataset's plan alive."""
+        if not self._key:
+            return lambda row: None
+        keys = _Keys(self)
+        return keys.one
+
+    def _codes(self, name: str) -> Array:
+        """Return a column's values as numbers 0, 1, … in order of appearance."""
+        values = pc.dictionary_encode(self._source.arrow(name))
+        if values.null_count:
+            row = pc.indices_nonzero(pc.is_null(values))[0].as_py()
+            raise DeclarationError(
+                lines(
+                    f"every sample needs a value to split by: {name!r} is null in "
+                    f"{values.null_count:,} rows, first in row {row}.",
+                    "Fill it in, or leave these rows out with data.select.",
+                )
+            )
+        return values.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+    def _part(self, rows: Array, family: _Family, title: str) -> Dataset:
+        part = object.__new__(Dataset)
+        part.__dict__.update(self.__dict__)
+        index = rows if self._source.index is None else self._source.index[rows]
+        part._source = Source(
+            self._source.columns, index, self._source.root, self._source.allow_outside
+        )
+        part._family = family
+        part._plan = None
+        family.add(part, title)
+        return part
+
+    @property
+    def _title(self) -> str:
+        return self._family.title(self)
+
+
+class _Keys:
+    """Names rows for errors, without the dataset."""
+
+    def __init__(self, data: Dataset) -> None:
+        self._source, self._key = data._source, data._key
+
+    def one(self, row: int) -> str:
+        place = row if self._source.index is None else int(self._source.index[row])
+        columns = (self._source.columns[name] for name in self._key)
+        return "/".join(
+            str(column[place] if isinstance(column, np.ndarray) else column[place].as_py())
+            for column in columns
+        )
+
+
+class _Family:
+    """The parts of one split, and what they share: the learned state of each field, by name."""
+
+    def __init__(self, learned: dict[str, Any] | None = None, learned_from: str = "") -> None:
+        self.learned = learned
+        self.learned_from = learned_from
+        self._is_split = False
+        self._titles: weakref.WeakKeyDictionary[Dataset, str] = weakref.WeakKeyDictionary()
+
+    def add(self, part: Dataset, title: str) -> None:
+        self._titles[part] = title
+
+    def parts(self) -> list[tuple[Dataset, str]]:
+        return list(self._titles.items())
+
+    def title(self, part: Dataset) -> str:
+        return self._titles[part]
+
+    def learn(self, learned: dict[str, Any], learned_from: str) -> None:
+        self.learned, self.learned_from = learned, learned_from
+
+    def for_parts(self) -> _Family:
+        """Return the family of a new split: its own, unless this is one of a split already."""
+        if self._is_split:
+            return self
+        family = _Family(self.learned, self.learned_from)
+        family._is_split = True
+        return family
+
+
+def _named(role: str, fields: Fields, known: dict[str, Field]) -> Names:
+    """Name the fields of one role, add them to `known`, and return their structure of names."""
+    if isinstance(fields, Field):
+        return _add(fields.name, fields, known, renames=True)
+    if isinstance(fields, Mapping) and fields:
+        return {label: _add(label, _field(role, f), known) for label, f in fields.items()}
+    if isinstance(fields, Sequence) and not isinstance(fields, str) and fields:
+        return tuple(_add(_field(role, f).name, f, known, renames=True) for f in fields)
+    raise DeclarationError(
+        lines(
+            f"{role} must be a field, a tuple of fields, or a dict of fields by name.",
+            f"Received: {fields!r}.",
+            'Write e.g. inputs={"image": mf.Image("file", size=224)}.',
+        )
+    )
+
+
+def _field(role: str, field: object) -> Field:
+    if isinstance(field, Field):
+        return field
+    raise DeclarationError(
+        lines(
+            f"{role} holds fields; received {field!r}.",
+            "Wrap the column's name: mf.Numeric, mf.Category, mf.Image or mf.Array.",
+        )
+    )
+
+
+def _add(name: str, field: Field, known: dict[str, Field], *, renames: bool = False) -> str:
+    chosen = name
+    number = 0
+    while renames and chosen in known:
+        number += 1
+        chosen = f"{name}_{number}"
+    if not isinstance(chosen, str) or not chosen:
+        raise DeclarationError(f"the name of a field is a text that is not empty; received {name!r}.")
+    if chosen in known:
+        raise DeclarationError(
+            lines(
+                f"names are unique over inputs and targets; {name!r} is used twice.",
+                "Rename one of the two in its dict.",
+            )
+        )
+    known[chosen] = field
+    return chosen
+
+
+def _check_field(name: str, field: Field, columns: Columns) -> None:
+    try:
+        field.check(columns)
+        field.spec(columns, None)
+    except NotAdaptedError:
+        pass
+    except DeclarationError as error:
+        # The field knows the column; only the dataset knows under which name it was declared.
+        raise DeclarationError(f"field {name!r}: {error}") from error
+
+
+def _weights(
+    sample_weight: str | Mapping[str, str] | None, targets: Names | None
+) -> dict[str, Field]:
+    if sample_weight is None:
+        return {}
+    if targets is None:
+        raise DeclarationError(
+            lines("sample_weight weighs the loss of targets, and there are none.", "Pass targets=.")
+        )
+    names = flat(targets)
+    if isinstance(sample_weight, str):
+        return {f"sample_weight:{name}": Weight(sample_weight) for name in names}
+    for name in sample_weight:
+        if name not in names:
+            raise DeclarationError(
+                lines(f"sample_weight names no target {name!r}.", near(name, names))
+            )
+    return {
+        f"sample_weight:{name}": Weight(sample_weight[name]) if name in sample_weight else Ones()
+        for name in names
+    }
+
+
+def _not_adapted(name: str, field: Field) -> NotAdaptedError:
+    return NotAdaptedError(
+        lines(
+            f"{name!r} has to learn from the training rows before it can be read "
+            f"(it is a {type(field).__name__}).",
+            "Call train.adapt() on the training part of the split, or data.adapt() if there is none.",
+        )
+    )
+
+
+def _row_numbers(rows: Any, count: int) -> Array:
+    if isinstance(rows, slice):
+        numbers = np.arange(count)[rows]
+    else:
+        numbers = np.asarray(rows)
+        if numbers.dtype == bool and numbers.shape == (count,):
+            numbers = np.flatnonzero(numbers)
+        elif numbers.dtype.kind not in "iu" or numbers.ndim != 1:
+            raise DeclarationError(
+                f"rows are selected by row numbers, a slice, or a boolean mask of {count:,} values; "
+                f"received {numbers.dtype} of shape {numbers.shape}."
+            )
+    outside = numbers[(numbers < 0) | (numbers >= count)]
+    if len(outside):
+        raise DeclarationError(
+            f"a dataset of {count:,} samples has rows 0 to {count - 1:,}; received row {outside[0]}."
+        )
+    if not len(numbers):
+        raise DeclarationError("a dataset has at least one sample; no row was selected.")
+    return numbers.astype(np.int64)

@@ -1,0 +1,97 @@
+"""The exceptions of multifeed. Each message says the rule, what came, where, and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class MultifeedError(Exception):
+    """Base of every error that multifeed raises."""
+
+
+class DeclarationError(MultifeedError, ValueError):
+    """What was declared cannot work: a column, size, name or option is wrong."""
+
+
+class AlignError(MultifeedError, ValueError):
+    """The sources of `align` do not line up by key."""
+
+
+class NotAdaptedError(MultifeedError, RuntimeError):
+    """A field is used before `Dataset.adapt` learned what it needs."""
+
+
+class StateError(MultifeedError, RuntimeError):
+    """Something was asked of a dataset or loader at a moment when it cannot be done."""
+
+
+class ModelError(MultifeedError, ValueError):
+    """A model's inputs or outputs do not fit the dataset."""
+
+
+class SampleError(MultifeedError, ValueError):
+    """One value of one sample cannot be read.
+
+    Attributes:
+        field: Name of the field.
+        key: Key of the sample, or None where the dataset has no key.
+        row: Row number in `Dataset.rows`.
+        file: The file that was read, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        key: str | None = None,
+        row: int | None = None,
+        file: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.field = field
+        self.key = key
+        self.row = row
+        self.file = file
+
+
+class MultifeedWarning(UserWarning):
+    """Something was left out or changed, as asked; the text says what."""
+
+
+class BadValue(Exception):
+    """A small fact raised deep inside, told to the user by whoever knows field, key and row.
+
+    Args:
+        reason: What is wrong with the value, as the end of a sentence.
+        remedy: What to do, as a sentence.
+        row: The row, where the raiser looked at many.
+    """
+
+    def __init__(self, reason: str, remedy: str, *, row: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+        self.row = row
+
+
+def lines(rule: str, *details: str) -> str:
+    """Join a rule and what follows into one message, a line each."""
+    return "\n  ".join((rule, *(detail for detail in details if detail)))
+
+
+def some(values: Sequence[object], limit: int = 3) -> str:
+    """Quote the first few values: "'a', 'b', 'c' and 7 more"."""
+    shown = ", ".join(repr(value) for value in values[:limit])
+    hidden = len(values) - limit
+    return f"{shown} and {hidden:,} more" if hidden > 0 else shown
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """Say which known names resemble a wrong one, else which there are."""
+    known = sorted(names)
+    close = difflib.get_close_matches(name, known, n=3)
+    if close:
+        return f"Did you mean {' or '.join(repr(match) for match in close)}?"
+    return f"There are: {some(known, 8)}." if known else "There are none."

@@ -1,0 +1,1 @@
+"""Fields: one file for each kind of input or target."""

@@ -1,0 +1,195 @@
+"""Classes from a column of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from multifeed.errors import BadValue, DeclarationError, NotAdaptedError, lines, near, some
+from multifeed.fields.base import Array, Columnar, Field, Learned, Source, column_names, is_raise
+from multifeed.fields.numeric import Matrix
+from multifeed.spec import Spec
+from multifeed.table import Columns, is_text
+
+
+@dataclass(frozen=True)
+class Category(Field):
+    """A label as the number of its class.
+
+    Args:
+        column: A column of text, integers or booleans.
+        vocabulary: The labels in the order of their numbers; None to learn them by `Dataset.adapt`
+            (sorted; integers, and text that consists of integers, as numbers).
+        one_hot: Yield a vector with a 1 at the class instead of its number.
+        oov: Give 0 to labels that are not in the vocabulary ("out of vocabulary", as in
+            `keras.layers.StringLookup`), and 1, 2, … to those that are. Without it an unseen label is
+            an error.
+        missing: ``"raise"``, or the label that stands for a null.
+
+    A sample is ``int32[]``, or ``float32[n]`` with ``one_hot=True``, n the number of classes.
+
+    Raises:
+        DeclarationError: If the column does not exist, or holds floats or anything nested.
+
+    Example:
+        >>> import multifeed as mf
+        >>> data = mf.Dataset({"x": [1.0, 2.0], "kind": ["b", "a"]}, inputs=mf.Numeric("x"),
+        ...                   targets=Category("kind", vocabulary=["a", "b"]))
+        >>> int(data[0][1])
+        1
+    """
+
+    column: str
+    _: KW_ONLY
+    vocabulary: Sequence[Any] | None = None
+    one_hot: bool = False
+    oov: bool = False
+    missing: Any = "raise"
+
+    def __post_init__(self) -> None:
+        if len(column_names(self.column)) != 1 or not isinstance(self.column, str):
+            raise DeclarationError(f"a Category reads one column; received {self.column!r}.")
+        labels = self.vocabulary
+        if labels is not None and (not len(labels) or len(set(labels)) != len(labels)):
+            raise DeclarationError(
+                f"a vocabulary names each label once; received {list(labels)[:8]!r}."
+            )
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    @property
+    def learns(self) -> bool:
+        return self.vocabulary is None
+
+    def check(self, columns: Columns) -> None:
+        name = self.column
+        kind = _kind(columns, name)
+        if kind is None:
+            column = columns[name]
+            raise DeclarationError(
+                lines(
+                    f"a Category column holds text, integers or booleans; {name!r} holds "
+                    f"{column.dtype if isinstance(column, np.ndarray) else column.type}.",
+                    "Cast it to integers or text, or declare it as mf.Numeric.",
+                )
+            )
+        labels = [*(self.vocabulary or ()), *([] if is_raise(self.missing) else [self.missing])]
+        for label in labels:
+            if not isinstance(label, kind) or (kind is int and isinstance(label, bool)):
+                raise DeclarationError(
+                    f"the labels of {name!r} are {kind.__name__}; received the label {label!r}."
+                )
+
+    def spec(self, columns: Columns, learned: Learned | None) -> Spec:
+        if not self.one_hot:
+            return Spec((), "int32")
+        return Spec((len(self.labels(learned)) + self.oov,), "float32")
+
+    def labels(self, learned: Learned | None) -> tuple[Any, ...]:
+        """Return the vocabulary, given or learned; class `i` is label `i`, or `i - 1` with `oov`."""
+        if self.vocabulary is not None:
+            return tuple(self.vocabulary)
+        if learned is None:
+            raise NotAdaptedError(
+                lines(
+                    "a Category without vocabulary= learns its labels, and nobody has yet.",
+                    "Call train.adapt() on the training part first, or pass vocabulary=[...].",
+                )
+            )
+        return tuple(learned["vocabulary"])
+
+    def learn(self, source: Source) -> Learned | None:
+        if self.vocabulary is not None:
+            return None
+        seen = pc.unique(_plain(source.arrow(self.column))).drop_null().to_pylist()
+        if not is_raise(self.missing) and self.missing not in seen:
+            seen.append(self.missing)
+        if not seen:
+            raise BadValue(
+                f"column {self.column!r} has no label in the training rows",
+                "Leave the column out, or adapt on rows that have it.",
+            )
+        return {"vocabulary": sorted(seen, key=int if _all_integers(seen) else None)}
+
+    def bind(self, source: Source, learned: Learned | None) -> Columnar:
+        labels = self.labels(learned)
+        column = _plain(source.arrow(self.column))
+        if column.null_count:
+            column = self._filled(column)
+        found = pc.index_in(column, value_set=pa.array(labels, column.type))
+        if found.null_count and not self.oov:
+            self._refuse_unseen(column, found, labels)
+        codes = pc.fill_null(pc.add(found, int(self.oov)), 0).to_numpy(zero_copy_only=False)
+        codes = codes.astype(np.int32)
+        if self.one_hot:
+            return _OneHot(codes, len(labels) + self.oov)
+        return Matrix(codes)
+
+    def _filled(self, column: pa.Array) -> pa.Array:
+        if is_raise(self.missing):
+            row = pc.indices_nonzero(pc.is_null(column))[0].as_py()
+            also = f" ({column.null_count:,} such rows)" if column.null_count > 1 else ""
+            raise BadValue(
+                f"is missing: column {self.column!r} is null{also}",
+                "Fill it in, or declare the field with missing=<a label>.",
+                row=row,
+            )
+        return pc.fill_null(column, pa.scalar(self.missing, column.type))
+
+    def _refuse_unseen(self, column: pa.Array, found: pa.Array, labels: Sequence[Any]) -> None:
+        rows = pc.indices_nonzero(pc.is_null(found))
+        label = column[rows[0].as_py()].as_py()
+        unseen = pc.unique(column.take(rows)).to_pylist()
+        also = f" ({some(unseen)} in {len(rows):,} rows)" if len(rows) > 1 else ""
+        hint = f" {near(label, labels)}" if isinstance(label, str) else ""
+        raise BadValue(
+            f"is {label!r}, a label that the vocabulary of {len(labels):,} does not have{also}.{hint}"
+            .rstrip("."),
+            "Split so that every label is in the training part, pass vocabulary=[...] with all labels, "
+            "or declare the field with oov=True.",
+            row=rows[0].as_py(),
+        )
+
+
+class _OneHot(Columnar):
+    def __init__(self, codes: Array, count: int) -> None:
+        self._codes = codes
+        self.spec = Spec((count,), "float32")
+
+    def gather(self, rows: Array, out: Array) -> None:
+        out.fill(0.0)
+        out[np.arange(len(rows)), self._codes[rows]] = 1.0
+
+
+def _kind(columns: Columns, name: str) -> type | None:
+    """Return the Python type of a column's labels, or None if they cannot be labels."""
+    column = columns[name]
+    if isinstance(column, np.ndarray):
+        if column.ndim != 1:
+            return None
+        return {"b": bool, "i": int, "u": int}.get(column.dtype.kind)
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if is_text(kind):
+        return str
+    if pa.types.is_boolean(kind):
+        return bool
+    return int if pa.types.is_integer(kind) else None
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _all_integers(labels: Sequence[Any]) -> bool:
+    """Tell whether text labels are all plain decimal integers ("10" stands after "9")."""
+    try:
+        return all(not isinstance(label, bool) and str(int(label)) == str(label) for label in labels)
+    except ValueError:
+        return False

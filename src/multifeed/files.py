@@ -1,0 +1,105 @@
+"""Reading whole files: regular ones only, and only from where they may lie."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from functools import cached_property
+
+from multifeed.errors import BadValue
+
+_REPLACE = "Restore the file, or leave the row out with data.select."
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where file names start.
+
+    Args:
+        start: Folder that relative names start from; None for the working directory.
+        confined: Whether names must stay under it, symbolic links followed.
+    """
+
+    start: str | None
+    confined: bool
+
+    def path(self, name: str) -> str:
+        """Return the path of a file name."""
+        return name if self.start is None else os.path.join(self.start, name)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            BadValue: If the name leaves the folder, or is not that of a readable regular file with
+                content.
+        """
+        path = self.path(name)
+        if self.confined:
+            self._refuse_outside(path)
+        return read_file(path)
+
+    @cached_property
+    def _top(self) -> str:
+        return os.path.realpath(self.start or ".")
+
+    def _refuse_outside(self, path: str) -> None:
+        real = os.path.realpath(path)
+        if not real.startswith(os.path.join(self._top, "")):
+            raise BadValue(
+                f"leads out of the folder of its table, {self._top!r}",
+                "File names from a table file stay under its folder: pass root= to mf.Dataset to move "
+                "that folder, or allow_outside=True if you trust the table.",
+            )
+
+
+def read_file(path: str) -> bytes:
+    """Return the content of a regular file; never blocks on a pipe or a device."""
+    try:
+        # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    except FileNotFoundError as error:
+        raise BadValue("does not exist", _REPLACE) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadValue(f"cannot be opened ({reason})", _REPLACE) from error
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise BadValue(
+                f"is not a regular file but {_kind(status.st_mode)}",
+                "Only regular files are read; leave the row out with data.select.",
+            )
+        if not status.st_size:
+            raise BadValue("is empty (0 bytes)", _REPLACE)
+        return _read_all(handle, status.st_size)
+    except OSError as error:
+        raise BadValue(f"cannot be read ({error.strerror})", _REPLACE) from error
+    finally:
+        os.close(handle)
+
+
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+def _read_all(handle: int, size: int) -> bytes:
+    data = os.read(handle, size)
+    if len(data) == size:
+        return data
+    # One read returns at most 2 GiB on Linux, and less where the file shrank meanwhile.
+    pieces = [data]
+    while pieces[-1] and sum(map(len, pieces)) < size:
+        pieces.append(os.read(handle, size - sum(map(len, pieces))))
+    return b"".join(pieces)
+
+
+def _kind(mode: int) -> str:
+    names = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return names.get(stat.S_IFMT(mode), "something else")

@@ -1,0 +1,1 @@
+"""Ordered, bounded maps over threads. Knows nothing of data."""
