@@ -38,7 +38,13 @@ class Pair:
     disparity: float
 
     @property
+    def described(self) -> tuple[int, int, str, str, float]:
+        """The pair's row of the table, without the key."""
+        return self.x, self.y, self.region, self.disparity_class, round(self.disparity, 4)
+
+    @property
     def disparity_class(self) -> str:
+        """The range that the disparity lies in, all ranges of one width."""
         step = RANGE // CLASSES
         low = int(self.disparity // step) * step
         return f"{low:02d}-{low + step:02d} px"
@@ -62,10 +68,10 @@ def write_patches(folder: Path, count: int, seed: int = 0) -> None:
         key = f"{number:05d}"
         Image.fromarray(pair.left).save(folder / "left" / f"{key}.jpg", quality=92)
         Image.fromarray(pair.right).save(folder / "right" / f"{key}.jpg", quality=92)
-        rows.append((key, pair.x, pair.y, pair.region, pair.disparity_class, f"{pair.disparity:.4f}"))
+        rows.append((key, *pair.described))
         progress.update(number)
     # Not in the order of the file names: what belongs together is found by key, not by position.
-    rows.sort(key=lambda row: row[3:])
+    rows.sort(key=lambda row: row[-1])
     with open(folder / "patches.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("id", "x", "y", "region", "disparity_class", "disparity"))

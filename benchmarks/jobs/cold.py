@@ -123,6 +123,7 @@ JOB = Job(
         "torch_opencv": cold_peers.torch_opencv,
         "grain_opencv": cold_peers.grain_opencv,
         "pydataset": cold_peers.pydataset,
+        "pydataset_default": cold_peers.pydataset_default,
     },
     limits={
         "two_threads": 0.95,
@@ -130,6 +131,7 @@ JOB = Job(
         "torch_opencv": 1.08,
         "grain_opencv": 1.08,
         "pydataset": 2.5,
+        "pydataset_default": 2.5,
     },
     rows=rows,
     images=images,

@@ -225,9 +225,7 @@ class _Table(_Source):
         return f"rows {', '.join(str(row) for row in rows)} {self.origin}"
 
 
-def _open(
-    name: str, source: Any, key: tuple[str, ...], text: set[str], prefix: str
-) -> _Files | _Table:
+def _open(name: str, source: Any, key: tuple[str, ...], text: set[str], prefix: str) -> _Files | _Table:
     if is_path(source) and set(os.fspath(source)) & set("{*"):
         return _Files(name, Pattern(source), key)
     return _Table(name, source, key, text, prefix)
@@ -258,20 +256,21 @@ def _join(sources: Sequence[_Files | _Table], key: tuple[str, ...], on_missing: 
                 owner[field.name] = source.name
             elif _both_braces(field.name, source, owner[field.name], sources):
                 columns[field.name] = _agreed(
-                    field.name, columns[field.name], values, universe, owner[field.name], source.name
+                    field.name,
+                    columns[field.name],
+                    values,
+                    universe,
+                    owner[field.name],
+                    source.name,
                 )
             else:
                 _raise_clash(field.name, owner[field.name], source.name)
     return pa.table(list(columns.values()), schema=pa.schema(list(fields.values())))
 
 
-def _both_braces(
-    column: str, source: _Source, owner: str, sources: Sequence[_Files | _Table]
-) -> bool:
+def _both_braces(column: str, source: _Source, owner: str, sources: Sequence[_Files | _Table]) -> bool:
     other = next((each for each in sources if each.name == owner), None)
-    return all(
-        isinstance(each, _Files) and column in each.pattern.names for each in (source, other)
-    )
+    return all(isinstance(each, _Files) and column in each.pattern.names for each in (source, other))
 
 
 def _agreed(
@@ -391,9 +390,7 @@ def _raise_clash(column: str, first: str, second: str) -> None:
 def _prefixed(table: pa.Table, prefix: str, key: tuple[str, ...]) -> pa.Table:
     if not prefix:
         return table
-    return table.rename_columns(
-        [name if name in key else prefix + name for name in table.column_names]
-    )
+    return table.rename_columns([name if name in key else prefix + name for name in table.column_names])
 
 
 def _key_text(column: pa.ChunkedArray, name: str, source: str) -> pa.Array:
@@ -450,5 +447,3 @@ def _as_names(value: str | tuple[str, ...], what: str) -> tuple[str, ...]:
             f"{what} must be a column's name or a tuple of names; received {value!r}."
         )
     return names
-
-

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections import defaultdict, deque
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -58,7 +58,8 @@ class Pool:
         lease = _Lease(holder, self._take_back)
         lease.memory = memory
         self._leases[id(lease)] = lease
-        return np.frombuffer(holder, spec.dtype).reshape(count, *spec.shape)
+        array = np.frombuffer(holder, spec.dtype)  # type: ignore[call-overload]
+        return cast(Array, array.reshape(count, *spec.shape))
 
     def _take_back(self, lease: _Lease) -> None:
         self._leases.pop(id(lease), None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import operator
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,7 @@ from multifeed.split import split_rows
 from multifeed.table import Columns, as_columns
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 Fields = Field | Sequence[Field] | Mapping[str, Field]
 
 
@@ -342,7 +343,7 @@ class Dataset:
             raise _not_adapted(name, field)
         return self._guard(name, partial(field.bind, self._source, learned.get(name)), title)
 
-    def _guard(self, name: str, act: Any, title: str = "") -> Any:
+    def _guard(self, name: str, act: Callable[[], T], title: str = "") -> T:
         """Run a field's own code, and tell its small facts in the user's words."""
         try:
             return act()
@@ -375,15 +376,14 @@ class Dataset:
                     "Fill it in, or leave these rows out with data.select.",
                 )
             )
-        return values.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        codes: Array = values.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        return codes
 
     def _part(self, rows: Array, family: _Family, title: str) -> Dataset:
         part = object.__new__(Dataset)
         part.__dict__.update(self.__dict__)
         index = rows if self._source.index is None else self._source.index[rows]
-        part._source = Source(
-            self._source.columns, index, self._source.root, self._source.allow_outside
-        )
+        part._source = Source(self._source.columns, index, self._source.root, self._source.allow_outside)
         part._family = family
         part._plan = None
         family.add(part, title)
@@ -497,9 +497,7 @@ def _check_field(name: str, field: Field, columns: Columns) -> None:
         raise DeclarationError(f"field {name!r}: {error}") from error
 
 
-def _weights(
-    sample_weight: str | Mapping[str, str] | None, targets: Names | None
-) -> dict[str, Field]:
+def _weights(sample_weight: str | Mapping[str, str] | None, targets: Names | None) -> dict[str, Field]:
     if sample_weight is None:
         return {}
     if targets is None:
@@ -511,9 +509,7 @@ def _weights(
         return {f"sample_weight:{name}": Weight(sample_weight) for name in names}
     for name in sample_weight:
         if name not in names:
-            raise DeclarationError(
-                lines(f"sample_weight names no target {name!r}.", near(name, names))
-            )
+            raise DeclarationError(lines(f"sample_weight names no target {name!r}.", near(name, names)))
     return {
         f"sample_weight:{name}": Weight(sample_weight[name]) if name in sample_weight else Ones()
         for name in names

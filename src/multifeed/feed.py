@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -14,9 +16,8 @@ import numpy as np
 from multifeed.batch import Plan, allocate, chunks
 from multifeed.buffers import Pool
 from multifeed.dataset import Dataset
-from multifeed.errors import DeclarationError, lines
+from multifeed.errors import DeclarationError, StateError, lines
 from multifeed.order import Order, sequential, shuffled
-from multifeed.spec import Spec
 from multifeed.workers.threads import Job, OrderedThreads
 
 Array = np.ndarray[Any, Any]
@@ -102,7 +103,7 @@ class Feed:
         samples = len(data)
         if remainder == "drop":
             samples -= samples % batch_size
-        self._job = _Recipe(
+        self._recipe = _Recipe(
             plan=plan,
             pool=Pool(keep=self.prefetch + 4),
             order=shuffled(len(data)) if shuffle else sequential(len(data)),
@@ -113,13 +114,13 @@ class Feed:
         self._epoch = 0
         self._runs: dict[tuple[int, int], _Run] = {}
         self._lock = threading.Lock()
-        self._generation = 0
+        self._borrowed: set[_Run] = set()
         self._process = os.getpid()
         self.waited_s = 0.0
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        return self._job.steps
+        return self._recipe.steps
 
     @property
     def epoch(self) -> int:
@@ -139,7 +140,7 @@ class Feed:
             step: 0 … ``len(feed) - 1``.
         """
         rows = self.rows(epoch, step)
-        plan = self._job.plan
+        plan = self._recipe.plan
         buffers = allocate(len(rows), plan.specs)
         plan.fill(rows, buffers)
         return plan.structure.pack(buffers)
@@ -149,8 +150,8 @@ class Feed:
         _at_least("epoch", epoch, 0)
         if not 0 <= step < len(self):
             raise IndexError(f"step {step} of an epoch of {len(self):,} steps")
-        start, stop = self._job.slots(step)
-        return self._job.order(self.seed, epoch, start, stop)
+        start, stop = self._recipe.slots(step)
+        return self._recipe.order(self.seed, epoch, start, stop)
 
     def keys(self, epoch: int, step: int) -> list[Any]:
         """Return the keys of the samples that make a batch, in its order; row numbers if none."""
@@ -158,17 +159,20 @@ class Feed:
 
     def __iter__(self) -> Iterator[Batch]:
         """Serve one epoch; the next pass serves the next one."""
-        epoch, served = self._epoch, 0
+        epoch, served, steps, run = self._epoch, 0, len(self), None
         try:
-            while served < len(self):
-                batch = self.take(epoch, served)
+            while served < steps:
+                if run is None or not run.is_usable:
+                    run = self._borrow(epoch, served, wraps=True)
+                ready = [self._wait(run)]
                 served += 1
-                yield batch
+                # Popped, so that this frame does not keep the batch while the next one is built.
+                yield ready.pop()
         finally:
-            if served == len(self):
+            if run is not None:
+                self._give_back(run, epoch, served, keep=served == steps)
+            if served == steps:
                 self.finish(epoch)
-            else:
-                self.forget(epoch, served)
 
     def take(self, epoch: int, step: int, *, wraps: bool = True) -> Batch:
         """Return one batch, and expect that the next ones will be asked for.
@@ -184,26 +188,14 @@ class Feed:
         _at_least("epoch", epoch, 0)
         if not 0 <= step < len(self):
             raise IndexError(f"step {step} of an epoch of {len(self):,} steps")
-        run, generation = self._borrow(epoch, step, wraps)
-        begin = time.perf_counter()
+        run = self._borrow(epoch, step, wraps)
+        served = False
         try:
-            batch = run.get()
-        except BaseException:
-            run.close()
-            raise
+            batch = self._wait(run)
+            served = True
         finally:
-            self.waited_s += time.perf_counter() - begin
-        step += 1
-        following = (epoch, step) if step < len(self) else (epoch + 1, 0)
-        self._give_back(run, following, generation, is_over=not wraps and step == len(self))
+            self._give_back(run, epoch, step + 1, keep=served and (wraps or step + 1 < len(self)))
         return batch
-
-    def forget(self, epoch: int, step: int) -> None:
-        """Stop building ahead from a position: nobody will ask for it."""
-        with self._lock:
-            run = self._runs.pop((epoch, step), None)
-        if run is not None:
-            run.close()
 
     def finish(self, epoch: int) -> None:
         """Note that all of an epoch was served: the next pass serves the next one."""
@@ -213,9 +205,9 @@ class Feed:
     def close(self) -> None:
         """Stop the threads and drop what was built ahead. Using the feed again starts it anew."""
         with self._lock:
-            runs = list(self._runs.values())
+            runs = [*self._runs.values(), *self._borrowed]
             self._runs.clear()
-            self._generation += 1
+            self._borrowed.clear()
         for run in runs:
             run.close()
 
@@ -225,42 +217,53 @@ class Feed:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _borrow(self, epoch: int, step: int, wraps: bool) -> tuple[_Run, int]:
+    def _wait(self, run: _Run) -> Batch:
+        begin = time.perf_counter()
+        try:
+            return run.get()
+        finally:
+            self.waited_s += time.perf_counter() - begin
+
+    def _borrow(self, epoch: int, step: int, wraps: bool) -> _Run:
         """Return the run that stands at a position, which nobody else uses until it is given back."""
         if self._process != os.getpid():
             self._after_fork()
         surplus = None
         with self._lock:
             run = self._runs.pop((epoch, step), None)
-            generation = self._generation
-            if run is None and len(self._runs) >= _MAX_RUNS:
-                # The one that was used least recently. If it is asked again, it starts anew.
-                surplus = self._runs.pop(next(iter(self._runs)))
+            if run is None:
+                run = self._start(epoch, step, wraps)
+                if len(self._runs) >= _MAX_RUNS:
+                    # The one that was used least recently. If it is asked again, it starts anew.
+                    surplus = self._runs.pop(next(iter(self._runs)))
+            self._borrowed.add(run)
         if surplus is not None:
             surplus.close()
-        return run or self._start(epoch, step, wraps), generation
+        return run
+
+    def _give_back(self, run: _Run, epoch: int, step: int, *, keep: bool) -> None:
+        """Keep a run that stands at a position for whoever asks next, or close it."""
+        position = (epoch, step) if step < len(self) else (epoch + 1, 0)
+        with self._lock:
+            # One that `close` has ended meanwhile is no longer among the borrowed.
+            keep = keep and run in self._borrowed
+            self._borrowed.discard(run)
+            surplus = self._runs.pop(position, None) if keep else run
+            if keep:
+                self._runs[position] = run
+        if surplus is not None:
+            surplus.close()
 
     def _start(self, epoch: int, step: int, wraps: bool) -> _Run:
-        positions = _positions(epoch, step, self._job.steps, wraps)
-        if self._job.plan.reads_samples:
-            return _ThreadRun(self._job, positions, self.workers, self.prefetch)
-        return _ColumnRun(self._job, positions)
-
-    def _give_back(
-        self, run: _Run, position: tuple[int, int], generation: int, *, is_over: bool
-    ) -> None:
-        with self._lock:
-            keeps = not is_over and generation == self._generation
-            replaced = self._runs.pop(position, None) if keeps else run
-            if keeps:
-                self._runs[position] = run
-        if replaced is not None:
-            replaced.close()
+        if self._recipe.plan.reads_samples:
+            positions = _positions(epoch, step, len(self), wraps)
+            return _ThreadRun(self._recipe, positions, self.workers, self.prefetch)
+        return _ColumnRun(self._recipe, epoch, step)
 
     def _after_fork(self) -> None:
         """Forget the parent's runs: a forked child has their locks, but none of their threads."""
         self._lock = threading.Lock()
-        self._runs = {}
+        self._runs, self._borrowed = {}, set()
         self._process = os.getpid()
 
 
@@ -307,55 +310,61 @@ class _Rows:
         return self._block[offset : offset + stop - start]
 
 
-class _Run:
+class _Run(ABC):
     """Batches in order from a position on."""
 
-    def get(self) -> Batch:
-        raise NotImplementedError
+    @property
+    @abstractmethod
+    def is_usable(self) -> bool:
+        """Whether it can still serve: it was not closed, and this is the process that began it."""
 
+    @abstractmethod
+    def get(self) -> Batch:
+        """Return the next batch."""
+
+    @abstractmethod
     def close(self) -> None:
-        raise NotImplementedError
+        """Stop its threads and let its memory go."""
 
 
 class _ColumnRun(_Run):
     """Batches of fields that are all in memory: gathered here, many at once where they are small."""
 
-    def __init__(self, recipe: _Recipe, positions: Iterator[tuple[int, int]]) -> None:
+    is_usable = True
+
+    def __init__(self, recipe: _Recipe, epoch: int, step: int) -> None:
         self._recipe = recipe
-        self._positions = positions
+        self._epoch, self._step = epoch, step
         self._rows = _Rows(recipe)
-        size = recipe.batch_size
         row_bytes = max(1, recipe.plan.row_bytes)
         rows_at_once = min(_GATHER_ROWS, _GATHER_BYTES // row_bytes)
-        self._batches_at_once = max(1, min(rows_at_once // size, recipe.steps))
-        self._buffers: dict[str, Array] = {}
-        self._start = self._stop = 0
+        self._batches_at_once = max(1, min(rows_at_once // recipe.batch_size, recipe.steps))
+        self._ready: deque[Batch] = deque()
 
     def get(self) -> Batch:
-        epoch, step = next(self._positions)
-        if self._start >= self._stop:
-            self._gather(epoch, step)
-        size = self._recipe.batch_size
-        start, stop = self._start, min(self._start + size, self._stop)
-        self._start += size
-        views = {name: buffer[start:stop] for name, buffer in self._buffers.items()}
-        if self._start >= self._stop:
-            # The views alone keep the memory from now on.
-            self._buffers = {}
-        return self._recipe.plan.structure.pack(views)
+        if not self._ready:
+            self._gather()
+        return self._ready.popleft()
 
     def close(self) -> None:
-        self._buffers = {}
-        self._start = self._stop = 0
+        self._ready.clear()
 
-    def _gather(self, epoch: int, step: int) -> None:
+    def _gather(self) -> None:
         recipe = self._recipe
-        start, stop = recipe.slots(step, self._batches_at_once)
-        rows = self._rows(epoch, start, stop)
+        if self._step == recipe.steps:
+            self._epoch, self._step = self._epoch + 1, 0
+        rows = self._rows(self._epoch, *recipe.slots(self._step, self._batches_at_once))
         buffers = recipe.lease(self._batches_at_once)
-        filled = {name: buffer[: len(rows)] for name, buffer in buffers.items()}
-        recipe.plan.fill_columns(rows, filled)
-        self._buffers, self._start, self._stop = filled, 0, len(rows)
+        if len(rows) < self._batches_at_once * recipe.batch_size:
+            buffers = {name: buffer[: len(rows)] for name, buffer in buffers.items()}
+        recipe.plan.fill_columns(rows, buffers)
+        size = recipe.batch_size
+        starts = range(0, len(rows), size)
+        views = {
+            name: [buffer[start : start + size] for start in starts] for name, buffer in buffers.items()
+        }
+        self._ready.extend(recipe.plan.structure.pack_many(views))
+        self._step += len(self._ready)
 
 
 class _ThreadRun(_Run):
@@ -365,13 +374,22 @@ class _ThreadRun(_Run):
         self, recipe: _Recipe, positions: Iterator[tuple[int, int]], workers: int, ahead: int
     ) -> None:
         self._pack = recipe.plan.structure.pack
+        self._process: int | None = os.getpid()
         jobs = _batch_jobs(recipe, positions, pieces=2 * workers)
         self._threads = OrderedThreads(jobs, threads=workers, ahead=ahead, name="multifeed")
 
+    @property
+    def is_usable(self) -> bool:
+        return self._process == os.getpid()
+
     def get(self) -> Batch:
-        return self._pack(self._threads.get())
+        try:
+            return self._pack(self._threads.get())
+        except StopIteration:
+            raise StateError("the loader was closed while a batch was waited for.") from None
 
     def close(self) -> None:
+        self._process = None
         self._threads.close()
 
 
@@ -418,6 +436,4 @@ def _at_least(what: str, value: int | None, least: int) -> None:
     if value is None:
         return
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise DeclarationError(
-            f"{what} must be a whole number of at least {least}; received {value!r}."
-        )
+        raise DeclarationError(f"{what} must be a whole number of at least {least}; received {value!r}.")

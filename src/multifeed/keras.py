@@ -23,8 +23,8 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
 
     It is a `Feed` in the shape of a `keras.utils.PyDataset`; all arguments are those of `Feed`.
 
-    In `fit`, batches are served in the order of `rows`, whatever Keras' own ``shuffle=True`` (which is its
-    default, and permutes indices) asks for: between the begin and the end of an epoch, the k-th new
+    In `fit`, batches are served in the order of `rows`, whatever Keras' own ``shuffle=True`` (its
+    default, which permutes indices) asks for: between the begin and the end of an epoch, the k-th new
     index gets step k. The epoch advances when all of its steps were handed out to `fit`, or in a pass
     over the loader by hand; `evaluate` and `predict` serve the epoch at which the loader stands, and
     leave it there.
@@ -222,8 +222,7 @@ def inputs(data: Dataset) -> Any:
     """
     specs = _specs(data.structure.inputs, data.spec[0])
     made = {
-        name: keras.Input(shape=spec.shape, dtype=spec.dtype, name=name)
-        for name, spec in specs.items()
+        name: keras.Input(shape=spec.shape, dtype=spec.dtype, name=name) for name, spec in specs.items()
     }
     return pack(data.structure.inputs, made)
 
@@ -307,15 +306,12 @@ def _model_inputs(model: keras.Model) -> dict[str, Any]:
     return {tensor.name: tensor for tensor in model.inputs}
 
 
-def _input_mismatch(
-    name: str, spec: Spec, label: str, tensor: Any, model: keras.Model
-) -> list[str]:
+def _input_mismatch(name: str, spec: Spec, label: str, tensor: Any, model: keras.Model) -> list[str]:
     problems = []
     as_named = f"input {name!r}" if name == label else f"input {name!r} (the model's {label!r})"
     if not fits(spec.shape, tuple(tensor.shape[1:])):
         problems.append(
-            f"{as_named} yields shape {spec.shape} a sample; the model takes "
-            f"{tuple(tensor.shape[1:])}."
+            f"{as_named} yields shape {spec.shape} a sample; the model takes {tuple(tensor.shape[1:])}."
         )
     has_float, wants_float = (d.startswith(("float", "bfloat")) for d in (spec.dtype, tensor.dtype))
     if has_float and not wants_float:
@@ -406,4 +402,3 @@ def _target_mismatch(data: Dataset, name: str, spec: Spec, tensor: Any) -> list[
 
 def _shown(tensor: Any) -> str:
     return f"{tuple(tensor.shape[1:])} {tensor.dtype}"
-

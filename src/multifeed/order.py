@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 Order = Callable[[int, int, int, int], NDArray[np.int64]]
 
-# Twelve rounds: with eight, where a row lands is still measurably uneven in epochs of five to ten rows
-# (chi-square over 100,000 seeds); with twelve it is not. A slot costs 20 ns in blocks of 16,384.
-ROUNDS = 12
+# Rounds of the network. In tiny epochs each round decides among few cells, so more are needed: with
+# eight, where a row lands is still measurably uneven for five to ten rows (chi-square over 100,000
+# seeds); with twelve it is not. In large ones six are two more than Luby and Rackoff's proof asks for.
+# A slot then costs 10 ns in blocks of 16,384.
+_ROUNDS_SMALL, _ROUNDS_LARGE = 12, 6
+_SMALL = 4_096
 
 _MASK = (1 << 64) - 1
 # Odd multipliers of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
@@ -53,11 +56,12 @@ def shuffled(count: int) -> Order:
         >>> sorted(rows(0, 0, 0, 5).tolist())
         [0, 1, 2, 3, 4]
     """
+    rounds = _ROUNDS_SMALL if count < _SMALL else _ROUNDS_LARGE
     height = math.isqrt(count - 1) + 1 if count > 1 else 1
     width = -(-count // height) if count else 1
 
     def rows(seed: int, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
-        keys = _round_keys(seed, epoch)
+        keys = _round_keys(seed, epoch, rounds)
         cells = _permute(np.arange(start, stop, dtype=np.uint64), keys, height, width)
         outside = np.flatnonzero(cells >= count)
         while outside.size:
@@ -68,9 +72,7 @@ def shuffled(count: int) -> Order:
     return rows
 
 
-def _permute(
-    cells: NDArray[np.uint64], keys: list[int], height: int, width: int
-) -> NDArray[np.uint64]:
+def _permute(cells: NDArray[np.uint64], keys: list[int], height: int, width: int) -> NDArray[np.uint64]:
     """Send every cell of the ``height`` x ``width`` grid through the network once."""
     left, right = np.divmod(cells, np.uint64(width))
     for number, key in enumerate(keys):
@@ -98,10 +100,10 @@ def _add_hash(target: NDArray[np.uint64], source: NDArray[np.uint64], key: int, 
     np.minimum(target, target - np.uint64(size), out=target)
 
 
-def _round_keys(seed: int, epoch: int) -> list[int]:
+def _round_keys(seed: int, epoch: int, rounds: int) -> list[int]:
     """Derive one 64-bit key a round: SplitMix64 started at a mixture of seed and epoch."""
     state = _mix(_mix(seed & _MASK) + epoch & _MASK)
-    return [_mix(state + number * _GOLDEN & _MASK) for number in range(1, ROUNDS + 1)]
+    return [_mix(state + number * _GOLDEN & _MASK) for number in range(1, rounds + 1)]
 
 
 def _mix(value: int) -> int:

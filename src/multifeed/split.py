@@ -11,9 +11,7 @@ from multifeed.order import shuffled
 Array = np.ndarray[Any, Any]
 
 
-def split_rows(
-    fractions: Array, groups: Array | None, classes: Array, seed: int
-) -> list[Array]:
+def split_rows(fractions: Array, groups: Array | None, classes: Array, seed: int) -> list[Array]:
     """Deal rows out to parts, so that each part has its fraction of each class.
 
     Without groups, each part gets its share of each class to within one row. With groups, all rows of a

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,8 @@ from multifeed.errors import DeclarationError, lines, near, some
 # joins and selections that a table goes through.
 FOLDER = b"multifeed.folder"
 
-Column = pa.ChunkedArray | np.ndarray
+# A `pyarrow.ChunkedArray` or a NumPy array, rows first. PyArrow has no types to say so with.
+Column: TypeAlias = Any
 
 
 class Columns:
@@ -37,6 +38,7 @@ class Columns:
 
     @property
     def names(self) -> list[str]:
+        """Names of all columns."""
         return [*self._arrow.column_names, *self._arrays]
 
     def __contains__(self, name: str) -> bool:
@@ -47,9 +49,7 @@ class Columns:
             return self._arrays[name]
         if name in self._arrow.column_names:
             return self._arrow.column(name)
-        raise DeclarationError(
-            lines(f"the row table has no column {name!r}.", near(name, self.names))
-        )
+        raise DeclarationError(lines(f"the row table has no column {name!r}.", near(name, self.names)))
 
     def folder(self, name: str) -> str | None:
         """Return the folder of the table file that the column came from, if it came from one."""
@@ -94,6 +94,7 @@ def one_length(lengths: Mapping[str, int]) -> int:
 
 
 def is_path(source: object) -> bool:
+    """Tell whether a source is given as the name of a file."""
     return isinstance(source, str | os.PathLike)
 
 
@@ -181,6 +182,7 @@ def _with_folder(table: pa.Table, folder: str) -> pa.Table:
 
 
 def is_text(kind: pa.DataType) -> bool:
+    """Tell whether a column of this Arrow type holds text."""
     return bool(
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     )
@@ -192,9 +194,7 @@ def _read_csv(path: Path, text: Collection[str], delimiter: str = ",") -> pa.Tab
     parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
 
     def read(**options: Any) -> pa.Table:
-        return csv.read_csv(
-            path, parse_options=parse, convert_options=csv.ConvertOptions(**options)
-        )
+        return csv.read_csv(path, parse_options=parse, convert_options=csv.ConvertOptions(**options))
 
     table = read(column_types=dict.fromkeys(text, pa.string()))
     # Arrow reads "007" as the number 7. A column that holds such text is an identifier or a code.

@@ -6,7 +6,7 @@ import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +33,7 @@ from multifeed.fields.base import (
     preprocessed_spec,
     wrap,
 )
-from multifeed.fields.numeric import Matrix, is_number
+from multifeed.fields.numeric import is_number
 from multifeed.files import Folder
 from multifeed.spec import Spec, fits
 from multifeed.table import Columns, is_text
@@ -227,10 +227,8 @@ class _FixedLists(_Layout):
 
     def __init__(self, field: Array, name: str, kind: Any) -> None:
         self.field, self.name = field, name
-        if isinstance(kind, pa.FixedShapeTensorType):
-            found = tuple(kind.shape)
-        else:
-            found = (kind.list_size,)
+        is_tensor = isinstance(kind, pa.FixedShapeTensorType)
+        found = tuple(kind.shape) if is_tensor else (kind.list_size,)
         self.stored = _list_dtype(name, kind)
         self.spec = Spec(field.declared(found, name), field.kept(self.stored))
         self.found = found
@@ -496,12 +494,13 @@ def _number_dtype(columns: Columns, name: str) -> np.dtype[Any]:
     column = columns[name]
     if isinstance(column, np.ndarray):
         if column.ndim == 1:
-            return column.dtype
+            stored: np.dtype[Any] = column.dtype
+            return stored
         kind: object = f"arrays of shape {column.shape[1:]}"
     else:
         kind = column.type
         if is_number(column.type) and not pa.types.is_decimal(column.type):
-            return np.dtype(column.type.to_pandas_dtype())
+            return np.dtype(cast(type, column.type.to_pandas_dtype()))
     raise DeclarationError(
         f"several columns make one Array if each holds one number a sample; {name!r} holds {kind}."
     )
@@ -516,7 +515,7 @@ def _list_dtype(name: str, kind: Any) -> np.dtype[Any]:
                 "Flatten the lists, or store one .npy file a sample.",
             )
         )
-    return np.dtype(items.to_pandas_dtype())
+    return np.dtype(cast(type, items.to_pandas_dtype()))
 
 
 def _refuse_null_items(items: pa.Array, name: str) -> None:

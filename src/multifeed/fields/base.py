@@ -262,6 +262,7 @@ class _Filled(PerSample):
 
 
 def is_raise(missing: Any) -> bool:
+    """Tell whether `missing` asks for an error. Compared with care: it may be an array."""
     return isinstance(missing, str) and missing == "raise"
 
 
@@ -280,6 +281,7 @@ def fill_value(missing: Any, spec: Spec) -> Array:
 
 
 def missing_value(row: int | None = None) -> BadValue:
+    """Return the fact that a column is null where nothing says what then."""
     return BadValue(
         "is missing (null)",
         'Fill it in, leave the row out with data.select, or declare the field with missing="zero" or '

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from multifeed.errors import BadValue, DeclarationError, NotAdaptedError, lines, near, some
+from multifeed.errors import BadValue, DeclarationError, NotAdaptedError, lines, some
 from multifeed.fields.base import Array, Columnar, Field, Learned, Source, column_names, is_raise
 from multifeed.fields.numeric import Matrix
 from multifeed.spec import Spec
@@ -56,9 +56,7 @@ class Category(Field):
             raise DeclarationError(f"a Category reads one column; received {self.column!r}.")
         labels = self.vocabulary
         if labels is not None and (not len(labels) or len(set(labels)) != len(labels)):
-            raise DeclarationError(
-                f"a vocabulary names each label once; received {list(labels)[:8]!r}."
-            )
+            raise DeclarationError(f"a vocabulary names each label once; received {list(labels)[:8]!r}.")
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -148,10 +146,8 @@ class Category(Field):
         label = column[rows[0].as_py()].as_py()
         unseen = pc.unique(column.take(rows)).to_pylist()
         also = f" ({some(unseen)} in {len(rows):,} rows)" if len(rows) > 1 else ""
-        hint = f" {near(label, labels)}" if isinstance(label, str) else ""
         raise BadValue(
-            f"is {label!r}, a label that the vocabulary of {len(labels):,} does not have{also}.{hint}"
-            .rstrip("."),
+            f"is {label!r}, which the vocabulary of {len(labels):,} labels does not have{also}",
             "Split so that every label is in the training part, pass vocabulary=[...] with all labels, "
             "or declare the field with oov=True.",
             row=rows[0].as_py(),

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import simplejpeg
-from PIL import Image as pillow
+from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
 from multifeed.errors import BadValue, DeclarationError, lines
@@ -278,11 +278,11 @@ def _decode_jpeg(data: bytes, color_mode: str, least_size: Any, scratch: Any) ->
 
 def _decode_other(data: bytes, color_mode: str) -> Array:
     try:
-        with pillow.open(io.BytesIO(data)) as image:
+        with PILImage.open(io.BytesIO(data)) as image:
             _refuse_huge(image.height, image.width)
             orientation = image.getexif().get(_ORIENTATION, 1)
             array = np.asarray(_to_8_bit(image, color_mode))
-    except pillow.DecompressionBombError as error:
+    except PILImage.DecompressionBombError as error:
         raise _too_large(str(error)) from error
     except UnidentifiedImageError as error:
         start = data[:8]
@@ -294,10 +294,10 @@ def _decode_other(data: bytes, color_mode: str) -> Array:
     return _upright(array if array.ndim == 3 else array[:, :, None], orientation)
 
 
-def _to_8_bit(image: pillow.Image, color_mode: str) -> pillow.Image:
+def _to_8_bit(image: PILImage.Image, color_mode: str) -> PILImage.Image:
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N"):
         high_bytes = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
-        image = pillow.fromarray(high_bytes)
+        image = PILImage.fromarray(high_bytes)
     elif image.mode in ("I", "F"):
         raise BadValue(
             f"is a 32-bit image (mode {image.mode}), which no one rule brings to 8 bits",
@@ -327,7 +327,7 @@ def _jpeg_orientation(data: bytes) -> int:
     if start < 4:
         return 1
     length = int.from_bytes(data[start - 2 : start], "big")
-    exif = pillow.Exif()
+    exif = PILImage.Exif()
     try:
         exif.load(data[start : start - 2 + length])
         orientation = exif.get(_ORIENTATION, 1)
@@ -378,9 +378,7 @@ def resize(image: Array, out: Array, interpolation: str, *, antialias: bool = Fa
 def _resize_into(image: Array, out: Array, interpolation: int) -> None:
     # OpenCV knows single-channel images as 2-D only.
     target = out[:, :, 0] if out.shape[2] == 1 else out
-    result = cv2.resize(
-        image, (out.shape[1], out.shape[0]), dst=target, interpolation=interpolation
-    )
+    result = cv2.resize(image, (out.shape[1], out.shape[0]), dst=target, interpolation=interpolation)
     if not np.may_share_memory(result, target):
         target[...] = result
 
@@ -419,6 +417,4 @@ def _size(what: str, value: int | Sequence[int]) -> tuple[int, int]:
 
 def _is_bytes(kind: pa.DataType) -> bool:
     types = pa.types
-    return bool(
-        types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
-    )
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))

@@ -170,6 +170,7 @@ def _check_number(name: str, columns: Columns) -> None:
 
 
 def is_number(kind: pa.DataType) -> bool:
+    """Tell whether a column of this Arrow type holds numbers or booleans."""
     types = pa.types
     return bool(
         types.is_integer(kind)
