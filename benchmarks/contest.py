@@ -31,13 +31,11 @@ class Contestant:
 
     def __init__(self, job: str, name: str, folder: Path, samples: int) -> None:
         self.name = name
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
         command = [sys.executable, str(_SCRIPT), job, name, str(folder), str(samples)]
         quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=self._log, env=quiet
-        )
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._log, env=quiet)
         self._requests = cast(IO[bytes], self._process.stdin)
         self._answers = cast(IO[bytes], self._process.stdout)
 

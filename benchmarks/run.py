@@ -120,15 +120,17 @@ def _circumstances() -> dict[str, Any]:
 def _commit() -> str:
     command = ["git", "describe", "--always", "--dirty"]
     try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+        found = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
     except OSError:  # no git here
         return ""
     return found.stdout.strip()
 
 
 def _cpu_model() -> str:
-    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
-        for line in lines:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor()

@@ -55,6 +55,7 @@ def bare_loop(left: list[str], right: list[str], numbers: np.ndarray) -> Epoch:
     import simplejpeg
 
     cv2.setNumThreads(1)
+    files = [Path(path) for path in left], [Path(path) for path in right]
     own = threading.local()
 
     def start_thread() -> None:
@@ -62,13 +63,12 @@ def bare_loop(left: list[str], right: list[str], numbers: np.ndarray) -> Epoch:
 
     def fill(batch: Batch, rows: np.ndarray, slots: slice) -> None:
         for slot, row in enumerate(rows[slots], start=slots.start):
-            for image, path in ((batch[0][slot], left[row]), (batch[1][slot], right[row])):
-                with open(path, "rb") as file:
-                    jpeg = file.read()
+            for side, paths in enumerate(files):
+                jpeg = paths[row].read_bytes()
                 decoded = simplejpeg.decode_jpeg(
                     jpeg, fastdct=True, fastupsample=True, buffer=own.decoded
                 )
-                cv2.resize(decoded, SIZE, dst=image)
+                cv2.resize(decoded, SIZE, dst=batch[side][slot])
         batch[2][slots] = numbers[rows[slots]]
 
     def epoch(number: int) -> Iterator[Batch]:

@@ -22,8 +22,9 @@ def write(folder: Path, samples: int) -> None:
 
 def multifeed(folder: Path, samples: int) -> Epoch:
     """Set up the table; all that is declared over it is timed."""
-    import multifeed as mf
     import pyarrow as pa
+
+    import multifeed as mf
 
     left, right, numbers = read_samples(folder)
     repeated = pa.array(np.arange(samples) % len(left))

@@ -54,7 +54,7 @@ class Pool:
         except IndexError:
             memory = _aligned(size)
         # NumPy keeps the object that `frombuffer` stands on as the base of every later view.
-        holder = (ctypes.c_char * size).from_buffer(memory)
+        holder = (ctypes.c_char * size).from_buffer(memory)  # type: ignore[arg-type]
         lease = _Lease(holder, self._take_back)
         lease.memory = memory
         self._leases[id(lease)] = lease

@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -157,7 +157,7 @@ class _State(Generic[T]):
         self._changed.notify_all()
 
 
-_running: weakref.WeakSet[_State[object]] = weakref.WeakSet()
+_running: weakref.WeakSet[_State[Any]] = weakref.WeakSet()
 
 
 @atexit.register
