@@ -41,7 +41,9 @@ def main() -> None:
     """Run the jobs that were asked for, one after the other."""
     options = _options()
     if options.clean:
-        shutil.rmtree(options.data, ignore_errors=True)
+        for name in options.jobs or JOBS:
+            for folder in options.data.glob(f"{name}-[0-9]*"):
+                shutil.rmtree(folder)
         return
     if hasattr(os, "sched_setaffinity"):
         cpus = sorted(os.sched_getaffinity(0))[:WORKERS]
@@ -86,10 +88,13 @@ def _options() -> argparse.Namespace:
         default=Path(tempfile.gettempdir(), "multifeed-benchmarks"),
         help="folder for the data, written once; default: %(default)s",
     )
-    parser.add_argument("--clean", action="store_true", help="remove that folder and do no more")
+    parser.add_argument("--clean", action="store_true", help="remove the data, do no more")
     options = parser.parse_args()
     if unknown := set(options.jobs) - set(JOBS):
         parser.error(f"no such job: {', '.join(sorted(unknown))}; there are {', '.join(JOBS)}")
+    known = {name for job in JOBS.values() for name in job.contestants}
+    if unknown := set(options.only or ()) - known:
+        parser.error(f"no such contestant: {', '.join(sorted(unknown))}")
     if options.rounds < 1 or (options.samples is not None and options.samples < 1):
         parser.error("--rounds and --samples must be at least 1")
     return options

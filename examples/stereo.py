@@ -166,7 +166,10 @@ def correlate(left: keras.KerasTensor, right: keras.KerasTensor, shifts: int) ->
 
 @dataclass(frozen=True)
 class Feeding:
-    """How long a training took, and how much of that the model waited for the loader."""
+    """How long a training took, and how much of that Keras waited for the loader.
+
+    JAX goes on computing while Keras waits: with it, not all of the wait is lost.
+    """
 
     total_s: float
     waited_s: float
@@ -252,8 +255,8 @@ def save_contact_sheet(data: mf.Dataset, path: Path, columns: int = 8) -> None:
         f"{key}: {labels[target]}"
         for key, target in zip(loader.keys(0, 0), targets["disparity_class"], strict=True)
     ]
-    gap, caption_height, side = 10, 22, 2 * PATCH
-    tile_width, tile_height = 2 * side + gap, side + caption_height
+    side, seam, gap, caption_height = 2 * PATCH, 2, 12, 22
+    tile_width, tile_height = 2 * side + seam + gap, side + caption_height
     lines = -(-len(captions) // columns)
     sheet = Image.new("RGB", (columns * tile_width + gap, lines * tile_height + gap), "white")
     draw = ImageDraw.Draw(sheet)
@@ -262,7 +265,7 @@ def save_contact_sheet(data: mf.Dataset, path: Path, columns: int = 8) -> None:
         y = gap + number // columns * tile_height
         for place, name in enumerate(("left", "right")):
             image = Image.fromarray(inputs[name][number])
-            sheet.paste(image.resize((side, side)), (x + place * side, y))
+            sheet.paste(image.resize((side, side)), (x + place * (side + seam), y))
         draw.text((x, y + side + 2), caption, fill="black", font_size=14)
     sheet.save(path)
 

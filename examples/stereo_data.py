@@ -72,7 +72,7 @@ def write_patches(folder: Path, count: int, seed: int = 0) -> None:
         progress.update(number)
     # Not in the order of the file names: what belongs together is found by key, not by position.
     rows.sort(key=lambda row: row[-1])
-    with open(folder / "patches.csv", "w", newline="", encoding="utf-8") as file:
+    with (folder / "patches.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("id", "x", "y", "region", "disparity_class", "disparity"))
         writer.writerows(rows)

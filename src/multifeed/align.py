@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from multifeed.errors import AlignError, DeclarationError, MultifeedWarning, lines, near, some
-from multifeed.listing import Pattern
-from multifeed.table import as_table, is_path, is_text
+from multifeed.sources import SEPARATOR, Source, as_text, combine, open_source, readable
+from multifeed.table import FOLDER
 
 OnMissing = Literal["raise", "drop", "keep"]
-
-# Joins the parts of a composite key. A control character, so that no sensible key contains it.
-_SEPARATOR = "\x1f"
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """A table that many samples share rows of; made by `lookup`."""
+    """A source that many samples share rows of; made by `lookup`."""
 
     table: Any
     on: tuple[str, ...]
@@ -35,9 +32,10 @@ def lookup(table: Any, on: str | tuple[str, ...], prefix: str = "") -> Lookup:
     """Declare a many-to-one source of `align`: one row serves every sample that names it.
 
     Args:
-        table: A table file or table, with one row per value of `on`.
-        on: The column, or tuple of columns, that both this table and the joined rows have.
-        prefix: Put before the names of this table's other columns.
+        table: A table file, a table or a path pattern, with one row per value of `on`.
+        on: The column, or tuple of columns, that both this source and the joined rows have. It is
+            compared as text, as keys are.
+        prefix: Put before the names of this source's other columns.
 
     Example:
         >>> rows = align(
@@ -68,22 +66,22 @@ def align(
         on_missing: What happens to a key that some source lacks: ``"raise"``; ``"drop"`` keeps the
             samples that every source has, with a warning that says how many went; ``"keep"`` keeps
             all, with nulls.
-        prefix: For table sources, text to put before the names of their columns (not of the key),
-            e.g. ``{"right_eye": "right_"}``.
+        prefix: By source, text to put before the names of its columns (not of the key, nor of a
+            pattern's column of paths), e.g. ``{"right_eye": "right_"}``.
         **sources: By name, each one of: a path pattern such as ``"scans/{id}.jpg"`` (a column of
             paths under the source's name, and one for each other brace); a table file (``.csv``,
             ``.tsv``, ``.parquet``, ``.arrow``, ``.feather``, ``.jsonl``); anything with
             ``__arrow_c_stream__`` (pyarrow, pandas, polars, DuckDB); a dict of arrays; or a
-            `lookup`.
+            `lookup`. Lookups come last, in their order; one may join on a column of another.
 
     Returns:
         A `pyarrow.Table`: the key as text, then the columns of each source under their own names.
 
     Raises:
-        AlignError: If a source has a key twice, or lacks keys, or two patterns disagree about a
-            brace, or nothing is left.
-        DeclarationError: If a source cannot be read, matches nothing, has no key column, or shares a
-            column name with another.
+        AlignError: If a source is empty, has a row without a key or a key twice, or lacks keys; if
+            two patterns disagree about a brace; or if no sample is left.
+        DeclarationError: If a source cannot be read, has no key column, or shares a column name with
+            another.
 
     Example:
         >>> rows = align(
@@ -95,355 +93,244 @@ def align(
         {'id': ['2', '1'], 'width': [20, 10], 'height': [22, 11]}
     """
     names = _as_names(key, "key")
-    if on_missing not in get_args(OnMissing):
-        raise DeclarationError(
-            f"on_missing must be one of {get_args(OnMissing)}; received {on_missing!r}."
-        )
     lookups = {name: source for name, source in sources.items() if isinstance(source, Lookup)}
     joined = {name: source for name, source in sources.items() if name not in lookups}
+    prefixes = dict(prefix or {})
+    _check_options(on_missing, prefixes, joined)
+    # What lookups join on is a key as well: it must survive the reading of a CSV as it stands there.
+    text = {*names, *(column for source in lookups.values() for column in source.on)}
+    opened = [open_source(name, joined[name], names, prefixes.get(name, ""), text) for name in joined]
+    dropped: list[str] = []
+    rows = _join(opened, on_missing, dropped)
+    for name, source in lookups.items():
+        opened.append(open_source(name, source.table, source.on, source.prefix, text))
+        _look_up(rows, opened[-1], on_missing, dropped)
+    if not len(rows.keys):
+        raise AlignError(
+            lines(
+                "no sample has all of its inputs.",
+                "; ".join(source.example() for source in opened) + ".",
+                "Compare how the sources write the key.",
+            )
+        )
+    for notice in dropped:
+        warnings.warn(notice, MultifeedWarning, stacklevel=2)
+    return rows.table()
+
+
+def _check_options(on_missing: str, prefixes: Mapping[str, str], joined: Mapping[str, Any]) -> None:
+    if on_missing not in get_args(OnMissing):
+        raise DeclarationError(
+            f"on_missing must be one of {some(get_args(OnMissing))}; received {on_missing!r}."
+        )
     if not joined:
         raise DeclarationError(
             lines("align needs a source that has the key.", "Pass a path pattern or a table.")
         )
-    prefixes = dict(prefix or {})
-    for name in prefixes.keys() - joined.keys():
-        raise DeclarationError(lines(f"prefix names no source {name!r}.", near(name, joined)))
-    # What lookups join on is a key as well: it must survive the reading of a CSV as it stands there.
-    text = {*names, *(column for source in lookups.values() for column in source.on)}
-    opened = [_open(name, joined[name], names, text, prefixes.get(name, "")) for name in joined]
-    rows = _join(opened, names, on_missing)
-    for name, source in lookups.items():
-        rows = _look_up(rows, name, source, on_missing, text)
-    if not rows.num_rows:
-        raise AlignError(
-            lines(
-                "no sample has all of its inputs.",
-                "; ".join(f"{source.name!r} has e.g. {source.example}" for source in opened) + ".",
-                "Compare how the sources write the key.",
-            )
-        )
-    return rows
-
-
-class _Source(ABC):
-    """One keyed source, opened: its key of each row as one text, and its other columns."""
-
-    def __init__(self, name: str, table: pa.Table, key: tuple[str, ...]) -> None:
-        self.name = name
-        parts = [_key_text(table.column(column), column, name) for column in key]
-        self.keys = _combine(parts)
-        self.columns = table.drop_columns(list(key))
-        self._refuse_duplicates()
-
-    @property
-    def example(self) -> str:
-        return repr(_readable(self.keys[0].as_py()))
-
-    @abstractmethod
-    def where(self, key: Mapping[str, str]) -> str:
-        """Say where a missing key was looked for."""
-
-    @abstractmethod
-    def describe_rows(self, rows: list[int]) -> str:
-        """Say which entries the given rows are."""
-
-    def _refuse_duplicates(self) -> None:
-        counts = pc.value_counts(self.keys)
-        repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
-        if not len(repeated):
-            return
-        first = repeated[0]
-        rows = pc.indices_nonzero(pc.equal(self.keys, first)).to_pylist()
-        raise AlignError(
-            lines(
-                f"a key names one sample: {self.name!r} has {len(repeated):,} of "
-                f"{len(counts):,} keys more than once.",
-                f"First: {_readable(first.as_py())!r} ({self.describe_rows(rows[:3])}).",
-                "Remove the surplus, add a column to the key, or join a table of fewer rows with "
-                "mf.lookup(table, on=...).",
-            )
-        )
-
-
-class _Files(_Source):
-    def __init__(self, name: str, pattern: Pattern, key: tuple[str, ...]) -> None:
-        missing = [column for column in key if column not in pattern.names]
-        if missing:
+    for name in prefixes:
+        if name not in joined:
             raise DeclarationError(
                 lines(
-                    f"the pattern of {name!r} must hold the key: {pattern.text!r} has no "
-                    f"{{{missing[0]}}}.",
-                    f"Write e.g. {name}='folder/{{{missing[0]}}}.jpg', or end the name of a table "
-                    "file in .csv, .tsv, .parquet, .arrow, .feather or .jsonl.",
+                    f"prefix names no source {name!r}.",
+                    near(name, joined),
+                    "A lookup takes its own: mf.lookup(table, on=..., prefix=...).",
                 )
             )
-        table = pattern.table(name) if name not in pattern.names else None
-        if table is None:
-            raise DeclarationError(
-                f"the source {name!r} and the brace {{{name}}} of its pattern need different names."
-            )
-        if not table.num_rows:
-            raise AlignError(
-                lines(
-                    f"the pattern of {name!r} matches no file: {pattern.text!r}.",
-                    pattern.why_empty(),
-                )
-            )
-        self.pattern = pattern
-        self.paths = table.column(name)
-        super().__init__(name, table, key)
-
-    def where(self, key: Mapping[str, str]) -> str:
-        return f"looked for {self.pattern.path_of(key)}"
-
-    def describe_rows(self, rows: list[int]) -> str:
-        return ", ".join(self.paths[row].as_py() for row in rows)
 
 
-class _Table(_Source):
-    def __init__(
-        self, name: str, source: Any, key: tuple[str, ...], text: set[str], prefix: str
-    ) -> None:
-        table = as_table(source, f"the source {name!r}", text)
-        self.origin = f"in {os.fspath(source)}" if is_path(source) else "in the table"
-        for column in key:
-            if column not in table.column_names:
-                raise DeclarationError(
-                    lines(
-                        f"the table of {name!r} has no key column {column!r}.",
-                        near(column, table.column_names),
-                    )
-                )
-        if not table.num_rows:
-            raise AlignError(f"the table of {name!r} has no rows ({self.origin}).")
-        super().__init__(name, _prefixed(table, prefix, key), key)
+class _Rows:
+    """The row table as far as it is joined, and which sources each column is from."""
 
-    def where(self, key: Mapping[str, str]) -> str:
-        return f"not {self.origin}"
+    def __init__(self, keys: pa.Array, fields: Sequence[pa.Field]) -> None:
+        self.keys = keys
+        self.fields = {field.name: field for field in fields}
+        self.columns = {
+            field.name: pa.chunked_array([part])
+            for field, part in zip(fields, _split(keys, len(fields)), strict=True)
+        }
+        self._sources: dict[str, list[Source]] = {}
 
-    def describe_rows(self, rows: list[int]) -> str:
-        return f"rows {', '.join(str(row) for row in rows)} {self.origin}"
+    def table(self) -> pa.Table:
+        """Return the columns so far as a table."""
+        return pa.table(list(self.columns.values()), schema=pa.schema(list(self.fields.values())))
 
+    def filter(self, mask: pa.Array) -> None:
+        """Keep the rows where the mask is true."""
+        self.keys = self.keys.filter(mask)
+        self.columns = {name: column.filter(mask) for name, column in self.columns.items()}
 
-def _open(name: str, source: Any, key: tuple[str, ...], text: set[str], prefix: str) -> _Files | _Table:
-    if is_path(source) and set(os.fspath(source)) & set("{*"):
-        return _Files(name, Pattern(source), key)
-    return _Table(name, source, key, text, prefix)
-
-
-def _join(sources: Sequence[_Files | _Table], key: tuple[str, ...], on_missing: OnMissing) -> pa.Table:
-    universe = sources[0].keys
-    if any(not source.keys.equals(universe) for source in sources[1:]):
-        universe = pc.unique(pa.concat_arrays([source.keys for source in sources]))
-    indices = [pc.index_in(universe, value_set=source.keys) for source in sources]
-    if on_missing != "keep" and any(index.null_count for index in indices):
-        if on_missing == "raise":
-            _raise_missing(universe, sources, indices, key)
-        complete = pc.is_valid(indices[0])
-        for index in indices[1:]:
-            complete = pc.and_(complete, pc.is_valid(index))
-        _warn_dropped(universe, sources, indices, complete)
-        universe = universe.filter(complete)
-        indices = [index.filter(complete) for index in indices]
-    columns = dict(zip(key, _split(universe, len(key)), strict=True))
-    owner = dict.fromkeys(key, "the key")
-    fields = {name: pa.field(name, pa.string()) for name in key}
-    for source, index in zip(sources, indices, strict=True):
-        for field in source.columns.schema:
-            values = source.columns.column(field.name).take(index)
-            if field.name not in columns:
-                columns[field.name], fields[field.name] = values, field
-                owner[field.name] = source.name
-            elif _both_braces(field.name, source, owner[field.name], sources):
-                columns[field.name] = _agreed(
-                    field.name,
-                    columns[field.name],
-                    values,
-                    universe,
-                    owner[field.name],
-                    source.name,
-                )
+    def add(self, source: Source, index: pa.Array) -> None:
+        """Append the columns of a source, given its row for each row here (null: it has none)."""
+        # Columns whose rows need not move are not copied: one of them may be larger than memory.
+        is_in_order = index.equals(_count_up(len(source.keys)))
+        for field, column in zip(source.columns.schema, source.columns.columns, strict=True):
+            values = column if is_in_order else column.take(index)
+            sources = self._sources.setdefault(field.name, [])
+            if field.name not in self.columns:
+                self.columns[field.name] = values
+                # What a source never lacks can be null in the joined rows.
+                self.fields[field.name] = field.with_nullable(True)
+            elif sources and all(field.name in each.braces for each in (*sources, source)):
+                self._agree(field.name, values, source)
             else:
-                _raise_clash(field.name, owner[field.name], source.name)
-    return pa.table(list(columns.values()), schema=pa.schema(list(fields.values())))
+                _raise_clash(field.name, sources[0] if sources else None, source)
+            sources.append(source)
 
-
-def _both_braces(column: str, source: _Source, owner: str, sources: Sequence[_Files | _Table]) -> bool:
-    other = next((each for each in sources if each.name == owner), None)
-    return all(isinstance(each, _Files) and column in each.pattern.names for each in (source, other))
-
-
-def _agreed(
-    column: str, first: Any, second: Any, keys: pa.Array, first_name: str, second_name: str
-) -> Any:
-    """Return a brace that two patterns share, once it is seen that they say the same of each key."""
-    different = pc.indices_nonzero(pc.fill_null(pc.not_equal(first, second), False))
-    if len(different):
-        row = different[0].as_py()
-        raise AlignError(
-            lines(
-                f"patterns that share {{{column}}} must agree: {first_name!r} and {second_name!r} "
-                f"differ for {len(different):,} of {len(keys):,} keys.",
-                f"First: {_readable(keys[row].as_py())!r} is {first[row].as_py()!r} in "
-                f"{first_name!r} and {second[row].as_py()!r} in {second_name!r}.",
-                "Move the files, or give the braces different names.",
-            )
-        )
-    return pc.coalesce(first, second)
-
-
-def _look_up(
-    rows: pa.Table, name: str, source: Lookup, on_missing: OnMissing, text: set[str]
-) -> pa.Table:
-    for column in source.on:
-        if column not in rows.column_names:
-            raise DeclarationError(
-                lines(
-                    f"the lookup {name!r} joins on {column!r}, which no source before it has.",
-                    near(column, rows.column_names),
-                )
-            )
-    table = _Table(name, source.table, source.on, text, source.prefix)
-    wanted = _combine([_key_text(rows.column(column), column, "the rows") for column in source.on])
-    index = pc.index_in(wanted, value_set=table.keys)
-    if index.null_count and on_missing != "keep":
-        lacking = pc.unique(wanted.filter(pc.is_null(index)))
-        shown = some([_readable(value) for value in lacking.to_pylist()])
-        found = (
-            f"the lookup {name!r} lacks {len(lacking):,} values of {_readable_names(source.on)} "
-            f"that {index.null_count:,} of {len(wanted):,} samples name"
-        )
-        if on_missing == "raise":
+    def _agree(self, brace: str, values: pa.ChunkedArray, source: Source) -> None:
+        """Merge a brace that patterns share, once it is seen that they say the same of each key."""
+        known = self.columns[brace]
+        different = pc.indices_nonzero(pc.fill_null(pc.not_equal(known, values), False))
+        if len(different):
+            row = different[0].as_py()
+            key = readable(self.keys[row].as_py())
+            others = " or ".join(repr(each.name) for each in self._sources[brace])
             raise AlignError(
                 lines(
-                    f"every sample needs all of its inputs: {found}.",
-                    f"First missing: {shown} ({table.where({})}).",
-                    'Pass on_missing="drop" to train on the complete samples, or "keep" to fill the '
-                    "gaps.",
+                    f"patterns that share {{{brace}}} must agree: {source.name!r} disagrees on "
+                    f"{len(different):,} of {len(self.keys):,} keys.",
+                    f"First: {key!r} is {known[row].as_py()!r} in {others} and "
+                    f"{values[row].as_py()!r} in {source.name!r}.",
+                    "Move the files, or give the braces different names.",
                 )
             )
-        warnings.warn(f"{found}: {shown}. These samples are dropped.", MultifeedWarning, stacklevel=3)
-        complete = pc.is_valid(index)
-        rows, index = rows.filter(complete), index.filter(complete)
-    for field in table.columns.schema:
-        if field.name in rows.column_names:
-            _raise_clash(field.name, "the joined rows", name)
-        rows = rows.append_column(field, table.columns.column(field.name).take(index))
+        self.columns[brace] = pc.coalesce(known, values)
+
+
+def _join(sources: Sequence[Source], on_missing: OnMissing, dropped: list[str]) -> _Rows:
+    """Join sources by key; say in `dropped` which samples went."""
+    for source in sources:
+        source.refuse_duplicates(
+            "a key names one sample",
+            "Remove the surplus, or make the key finer (it may be a tuple of columns); what many "
+            "samples share is joined with mf.lookup(table, on=...).",
+        )
+    keys, indices = _match([source.keys for source in sources])
+    fields = zip(*(source.key_fields for source in sources), strict=True)
+    rows = _Rows(keys, [_key_field(each) for each in fields])
+    lacking = [pair for pair in zip(sources, indices, strict=True) if pair[1].null_count]
+    if lacking and on_missing != "keep":
+        complete = reduce(pc.and_, (pc.is_valid(index) for _, index in lacking))
+        counts = [f"{s.name!r} lacks {index.null_count:,} of {len(keys):,} keys" for s, index in lacking]
+        firsts = [source.first_missing(keys.filter(pc.is_null(index))) for source, index in lacking]
+        _miss(on_missing, ", ".join(counts), ", ".join(firsts), complete, dropped)
+        rows.filter(complete)
+        indices = [index.filter(complete) for index in indices]
+    for source, index in zip(sources, indices, strict=True):
+        rows.add(source, index)
     return rows
 
 
-def _raise_missing(
-    universe: pa.Array,
-    sources: Sequence[_Files | _Table],
-    indices: Sequence[pa.Array],
-    key: tuple[str, ...],
+def _look_up(rows: _Rows, source: Source, on_missing: OnMissing, dropped: list[str]) -> None:
+    """Add the columns of a source of which many rows may share a row."""
+    source.refuse_duplicates(
+        f"a lookup has one row for each {_quoted(source.key)}",
+        "Remove the surplus, or add a column to on=.",
+    )
+    for column in source.key:
+        if column not in rows.columns:
+            raise DeclarationError(
+                lines(
+                    f"the lookup {source.name!r} joins on {column!r}, which no source before it has.",
+                    near(column, rows.columns),
+                )
+            )
+    wanted = combine([as_text(rows.columns[name], name, "the rows") for name in source.key])
+    index = pc.index_in(wanted, value_set=source.keys)
+    if index.null_count and on_missing != "keep":
+        complete = pc.is_valid(index)
+        unknown = pc.unique(wanted.filter(pc.is_null(index)))
+        values = "value" if len(unknown) == 1 else "values"
+        counts = (
+            f"the lookup {source.name!r} lacks {len(unknown):,} {values} of {_quoted(source.key)} that "
+            f"{index.null_count:,} of {len(wanted):,} samples name"
+        )
+        _miss(on_missing, counts, source.first_missing(unknown), complete, dropped)
+        rows.filter(complete)
+        index = index.filter(complete)
+    rows.add(source, index)
+
+
+def _match(sources: Sequence[pa.Array]) -> tuple[pa.Array, list[pa.Array]]:
+    """Return every key once, and for each source its row of each key (null: it has none).
+
+    Keys stand in the order of the first source; then come those that it lacks, source by source.
+    """
+    keys = sources[0]
+    indices: list[pa.Array] = []
+    for rows in sources:
+        # Hashing costs a second per ten million keys; listings of twin folders need none.
+        index = _count_up(len(keys)) if rows.equals(keys) else pc.index_in(keys, value_set=rows)
+        is_new = np.ones(len(rows), bool)
+        is_new[index.drop_null().to_numpy()] = False
+        new = pa.array(np.flatnonzero(is_new), pa.int32())
+        if len(new):
+            keys = pa.concat_arrays([keys, rows.take(new)])
+            indices = [pa.concat_arrays([each, pa.nulls(len(new), pa.int32())]) for each in indices]
+            index = pa.concat_arrays([index, new])
+        indices.append(index)
+    return keys, indices
+
+
+def _miss(
+    on_missing: OnMissing, counts: str, firsts: str, complete: pa.Array, dropped: list[str]
 ) -> None:
-    counts = []
-    firsts = []
-    for source, index in zip(sources, indices, strict=True):
-        if not index.null_count:
-            continue
-        counts.append(f"{source.name!r} lacks {index.null_count:,} of {len(universe):,} keys")
-        for combined in universe.filter(pc.is_null(index)).slice(0, 2).to_pylist():
-            values = dict(zip(key, combined.split(_SEPARATOR), strict=True))
-            firsts.append(f"{_readable(combined)!r} ({source.where(values)})")
-    raise AlignError(
+    """Raise because samples lack inputs, or note that they are dropped."""
+    if on_missing == "raise":
+        raise AlignError(
+            lines(
+                f"every sample needs all of its inputs: {counts}.",
+                f"First missing: {firsts}.",
+                'Pass on_missing="drop" to train on the complete samples, or "keep" to fill the gaps.',
+            )
+        )
+    gone = pc.sum(pc.invert(complete)).as_py()
+    dropped.append(
         lines(
-            f"every sample needs all of its inputs: {', '.join(counts)}.",
-            f"First missing: {', '.join(firsts)}.",
-            'Pass on_missing="drop" to train on the complete samples, or "keep" to fill the gaps.',
+            f"align dropped {gone:,} of {len(complete):,} samples: {counts}.",
+            f"First missing: {firsts}.",
         )
     )
 
 
-def _warn_dropped(
-    universe: pa.Array,
-    sources: Sequence[_Files | _Table],
-    indices: Sequence[pa.Array],
-    complete: pa.Array,
-) -> None:
-    dropped = universe.filter(pc.invert(complete))
-    counts = ", ".join(
-        f"{source.name!r} lacks {index.null_count:,}"
-        for source, index in zip(sources, indices, strict=True)
-        if index.null_count
-    )
-    shown = some([_readable(value) for value in dropped.slice(0, 100).to_pylist()][:3])
-    more = f" and {len(dropped) - 3:,} more" if len(dropped) > 3 else ""
-    warnings.warn(
-        f"align dropped {len(dropped):,} of {len(universe):,} samples ({counts}): {shown}{more}.",
-        MultifeedWarning,
-        stacklevel=4,
-    )
-
-
-def _raise_clash(column: str, first: str, second: str) -> None:
+def _raise_clash(column: str, first: Source | None, second: Source) -> None:
+    # A pattern's column of paths has the source's own name, which no prefix changes.
+    renamed = first if first and column == second.name and column not in second.braces else second
     raise DeclarationError(
         lines(
-            f"columns keep their names, and two sources have a column {column!r}: {first!r} and "
-            f"{second!r}.",
-            f'Pass prefix={{"{second}": "{second}_"}} to align, or prefix= to mf.lookup.',
+            f"columns keep their names, and {column!r} is in {second.name!r} and in "
+            f"{repr(first.name) if first else 'the key'}.",
+            f"Rename it, or pass prefix={{{renamed.name!r}: '{renamed.name}_'}} to align "
+            f"(to mf.lookup: prefix='{renamed.name}_').",
         )
     )
 
 
-def _prefixed(table: pa.Table, prefix: str, key: tuple[str, ...]) -> pa.Table:
-    if not prefix:
-        return table
-    return table.rename_columns([name if name in key else prefix + name for name in table.column_names])
+def _count_up(count: int) -> pa.Array:
+    return pa.array(np.arange(count, dtype=np.int32))
 
 
-def _key_text(column: pa.ChunkedArray, name: str, source: str) -> pa.Array:
-    """Return a key column as text, or say why it cannot be a key."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = column.type
-    if not (is_text(kind) or pa.types.is_integer(kind)):
-        remedy = "Keys are text or integers."
-        if pa.types.is_floating(kind):
-            remedy = "A float has no one text; make them integers, e.g. frame.astype({...: 'Int64'})."
-        raise AlignError(
-            lines(f"the key {name!r} of {source!r} cannot be compared as text: it is {kind}.", remedy)
-        )
-    if column.null_count:
-        row = pc.indices_nonzero(pc.is_null(column))[0].as_py()
-        raise AlignError(
-            lines(
-                f"every row needs a key: {name!r} of {source!r} is null in {column.null_count:,} of "
-                f"{len(column):,} rows.",
-                f"First: row {row}.",
-                "Fill the key in, or remove the rows.",
-            )
-        )
-    return column.cast(pa.string()).combine_chunks()
-
-
-def _combine(parts: list[pa.Array]) -> pa.Array:
-    if len(parts) == 1:
-        return parts[0]
-    return pc.binary_join_element_wise(*parts, _SEPARATOR)
+def _key_field(fields: Sequence[pa.Field]) -> pa.Field:
+    """Return the field of a key column, given that of each source: file names start in one folder."""
+    return next((field for field in fields if FOLDER in (field.metadata or {})), fields[0])
 
 
 def _split(keys: pa.Array, count: int) -> list[pa.Array]:
+    """Take the texts apart that `combine` made."""
     if count == 1:
         return [keys]
-    parts = pc.split_pattern(keys, _SEPARATOR)
+    parts = pc.split_pattern(keys, SEPARATOR)
     return [pc.list_element(parts, number) for number in range(count)]
 
 
-def _readable(key: str) -> str:
-    return key.replace(_SEPARATOR, "/")
-
-
-def _readable_names(names: tuple[str, ...]) -> str:
+def _quoted(names: tuple[str, ...]) -> str:
     return "/".join(repr(name) for name in names)
 
 
 def _as_names(value: str | tuple[str, ...], what: str) -> tuple[str, ...]:
-    names = (value,) if isinstance(value, str) else tuple(value)
-    if not names or not all(isinstance(name, str) and name for name in names):
+    names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Sequence) else ()
+    is_name = [isinstance(name, str) and bool(name) for name in names]
+    if not names or not all(is_name) or len(set(names)) < len(names):
         raise DeclarationError(
-            f"{what} must be a column's name or a tuple of names; received {value!r}."
+            f"{what} must be a column's name or a tuple of different names; received {value!r}."
         )
     return names

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,66 +10,10 @@ import numpy as np
 from multifeed.errors import BadValue, MultifeedError, SampleError, lines
 from multifeed.fields.base import Columnar, PerSample, Reader
 from multifeed.spec import Spec
+from multifeed.structure import Structure
 
 Array = np.ndarray[Any, Any]
 Buffers = dict[str, Array]
-
-# One field's name, or several in the structure in which they were declared.
-Names = str | tuple[str, ...] | dict[str, str]
-
-
-@dataclass(frozen=True)
-class Structure:
-    """The structure of a batch: which names stand where.
-
-    Args:
-        inputs: Names of the inputs.
-        targets: Names of the targets, or None.
-        weights: Names of the sample weights, in the structure of the targets, or None.
-    """
-
-    inputs: Names
-    targets: Names | None
-    weights: Names | None
-
-    @cached_property
-    def parts(self) -> tuple[Names, ...]:
-        """Inputs, targets and weights, as far as there are any."""
-        return tuple(each for each in (self.inputs, self.targets, self.weights) if each is not None)
-
-    def pack(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Return the values by name in this structure."""
-        return tuple([pack(part, values) for part in self.parts])
-
-    def pack_many(self, values: Mapping[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
-        """Return many batches, given each name's values in all of them; faster than one by one."""
-        return list(zip(*(_pack_many(part, values) for part in self.parts), strict=True))
-
-
-def flat(names: Names) -> list[str]:
-    """Return all names of a structure, in order."""
-    if isinstance(names, str):
-        return [names]
-    return list(names.values() if isinstance(names, dict) else names)
-
-
-def pack(names: Names, values: Mapping[str, Any]) -> Any:
-    """Return the values by name in the structure of `names`."""
-    if isinstance(names, str):
-        return values[names]
-    if isinstance(names, dict):
-        return {label: values[name] for label, name in names.items()}
-    return tuple([values[name] for name in names])
-
-
-def _pack_many(names: Names, values: Mapping[str, Sequence[Any]]) -> Sequence[Any]:
-    if isinstance(names, str):
-        return values[names]
-    together = zip(*(values[name] for name in flat(names)), strict=True)
-    if isinstance(names, dict):
-        labels = list(names)
-        return [dict(zip(labels, each, strict=True)) for each in together]
-    return list(together)
 
 
 class Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, SupportsIndex, TypeVar
 
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from multifeed.batch import Names, Plan, Structure, allocate, bad_sample, flat, pack
+from multifeed.batch import Plan, allocate, bad_sample
 from multifeed.errors import (
     BadValue,
     DeclarationError,
@@ -25,14 +25,13 @@ from multifeed.errors import (
 )
 from multifeed.fields.base import Field, Learned, Reader, Source
 from multifeed.fields.category import Category
-from multifeed.fields.weight import Ones, Weight
 from multifeed.spec import Spec
 from multifeed.split import split_rows
-from multifeed.table import Columns, as_columns
+from multifeed.structure import Fields, Names, Structure, check_field, flat, named, pack, weight_fields
+from multifeed.table import as_columns
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
-Fields = Field | Sequence[Field] | Mapping[str, Field]
 
 
 class Dataset:
@@ -106,18 +105,18 @@ class Dataset:
         self, inputs: Fields, targets: Fields | None, sample_weight: str | Mapping[str, str] | None
     ) -> None:
         self.fields: dict[str, Field] = {}
-        input_names = _named("inputs", inputs, self.fields)
-        target_names = None if targets is None else _named("targets", targets, self.fields)
+        input_names = named("inputs", inputs, self.fields)
+        target_names = None if targets is None else named("targets", targets, self.fields)
         columns = self._source.columns
         for name, field in self.fields.items():
-            _check_field(name, field, columns)
-        self._weights = _weights(sample_weight, target_names)
+            check_field(name, field, columns)
+        self._weights = weight_fields(sample_weight, target_names)
         weight_names: Names | None = None
         if self._weights and target_names is not None:
             by_target = dict(zip(flat(target_names), self._weights, strict=True))
             weight_names = pack(target_names, by_target)
             for name, field in self._weights.items():
-                _check_field(name, field, columns)
+                check_field(name, field, columns)
         self.structure = Structure(input_names, target_names, weight_names)
 
     def __len__(self) -> int:
@@ -437,83 +436,6 @@ class _Family:
         family = _Family(self.learned, self.learned_from)
         family._is_split = True
         return family
-
-
-def _named(role: str, fields: Fields, known: dict[str, Field]) -> Names:
-    """Name the fields of one role, add them to `known`, and return their structure of names."""
-    if isinstance(fields, Field):
-        return _add(fields.name, fields, known, renames=True)
-    if isinstance(fields, Mapping) and fields:
-        return {label: _add(label, _field(role, f), known) for label, f in fields.items()}
-    if isinstance(fields, Sequence) and not isinstance(fields, str) and fields:
-        return tuple(_add(_field(role, f).name, f, known, renames=True) for f in fields)
-    raise DeclarationError(
-        lines(
-            f"{role} must be a field, a tuple of fields, or a dict of fields by name.",
-            f"Received: {fields!r}.",
-            'Write e.g. inputs={"image": mf.Image("file", size=224)}.',
-        )
-    )
-
-
-def _field(role: str, field: object) -> Field:
-    if isinstance(field, Field):
-        return field
-    raise DeclarationError(
-        lines(
-            f"{role} holds fields; received {field!r}.",
-            "Wrap the column's name: mf.Numeric, mf.Category, mf.Image or mf.Array.",
-        )
-    )
-
-
-def _add(name: str, field: Field, known: dict[str, Field], *, renames: bool = False) -> str:
-    chosen = name
-    number = 0
-    while renames and chosen in known:
-        number += 1
-        chosen = f"{name}_{number}"
-    if not isinstance(chosen, str) or not chosen:
-        raise DeclarationError(f"the name of a field is a text that is not empty; received {name!r}.")
-    if chosen in known:
-        raise DeclarationError(
-            lines(
-                f"names are unique over inputs and targets; {name!r} is used twice.",
-                "Rename one of the two in its dict.",
-            )
-        )
-    known[chosen] = field
-    return chosen
-
-
-def _check_field(name: str, field: Field, columns: Columns) -> None:
-    try:
-        field.check(columns)
-        field.spec(columns, None)
-    except NotAdaptedError:
-        pass
-    except DeclarationError as error:
-        # The field knows the column; only the dataset knows under which name it was declared.
-        raise DeclarationError(f"field {name!r}: {error}") from error
-
-
-def _weights(sample_weight: str | Mapping[str, str] | None, targets: Names | None) -> dict[str, Field]:
-    if sample_weight is None:
-        return {}
-    if targets is None:
-        raise DeclarationError(
-            lines("sample_weight weighs the loss of targets, and there are none.", "Pass targets=.")
-        )
-    names = flat(targets)
-    if isinstance(sample_weight, str):
-        return {f"sample_weight:{name}": Weight(sample_weight) for name in names}
-    for name in sample_weight:
-        if name not in names:
-            raise DeclarationError(lines(f"sample_weight names no target {name!r}.", near(name, names)))
-    return {
-        f"sample_weight:{name}": Weight(sample_weight[name]) if name in sample_weight else Ones()
-        for name in names
-    }
 
 
 def _not_adapted(name: str, field: Field) -> NotAdaptedError:

@@ -10,12 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from multifeed.batch import Names, pack
 from multifeed.dataset import Dataset
 from multifeed.errors import ModelError
 from multifeed.feed import Batch, Feed
 from multifeed.fields.category import Category
 from multifeed.spec import Spec, fits
+from multifeed.structure import Names, pack
 
 
 class Loader(keras.utils.PyDataset):  # type: ignore[misc]
@@ -122,7 +122,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> Batch:
         """Serve Keras, or return batch `index` of the present epoch to anyone else."""
-        current = self._passes.get(self._asker())
+        current = self._pass_of(self._asker())
         try:
             if current is None:
                 # TensorFlow looks at [0] and [1] before it begins.
@@ -137,15 +137,14 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         asker = self._asker()
         if asker is None:
             return
-        purpose = _purpose()
-        current = self._passes.get(asker)
+        current = self._pass_of(asker)
         if current is None or current.is_peek:
-            self._passes[asker] = _Pass(self.epoch, len(self), purpose)
+            self._passes[asker] = _Pass(self.epoch, len(self), _purpose())
 
     def on_epoch_end(self) -> None:
         """Close the pass if all of its steps were handed out; after `fit`, the next epoch follows."""
         asker = self._asker()
-        current = self._passes.get(asker)
+        current = self._pass_of(asker)
         if current is None:
             return
         if current.is_peek or current.is_complete:
@@ -153,12 +152,19 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         if current.is_fit and current.is_complete:
             self.feed.finish(current.epoch)
 
+    def _pass_of(self, asker: Any) -> _Pass | None:
+        return None if asker is None else self._passes.get(asker)
+
     def _asker(self) -> Any:
         """Return the Keras adapter that calls us, or None if someone else does.
 
         Keras passes no hint of who asks. The adapter's methods hold it in their frame as `self`.
         """
-        asker = sys._getframe(2).f_locals.get("self")
+        frame = sys._getframe(2)
+        # A subclass that overrides our methods stands between.
+        while frame.f_back is not None and frame.f_locals.get("self") is self:
+            frame = frame.f_back
+        asker = frame.f_locals.get("self")
         return asker if getattr(asker, "py_dataset", None) is self else None
 
 

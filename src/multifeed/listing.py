@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from string import Formatter
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from multifeed.errors import DeclarationError, lines, some
+
+# So many paths are matched at once. An Arrow text array holds 2 GiB, and a path has up to 4 KiB.
+_AT_ONCE = 2**19
 
 
 class Pattern:
@@ -18,28 +23,39 @@ class Pattern:
     A brace stands for one or more characters of one file or folder name and becomes a column; a
     brace that occurs twice must say the same twice. ``*`` stands for any characters within a name and
     ``**`` for any depth of folders. ``{{`` and ``}}`` are literal. A trailing ``/`` asks for folders
-    instead of files. As in a shell, names that begin with a dot are passed over, and where two braces
-    share a name (``{a}_{b}.jpg``) the first takes as much as it can.
+    instead of files. As in a shell, ``*``, ``**`` and a brace at the beginning of a name pass over
+    names that begin with a dot, and ``**`` does not follow symbolic links. Where a path can be read in
+    several ways (``{a}_{b}.jpg``), what stands first takes as much as it can.
     """
 
     def __init__(self, text: str | os.PathLike[str]) -> None:
-        self.text = os.fspath(text)
+        self.text = os.fspath(text).replace(os.sep, "/")
         self.wants_folders = self.text.endswith("/")
-        parts = self.text.rstrip("/").split("/")
-        self.names = _brace_names(self.text)
-        # An absolute pattern begins with an empty part.
-        self._start = "/" if parts[0] == "" else ""
-        self._parts = [part for part in parts if part not in ("", ".")]
+        self.names = list(dict.fromkeys(_braces(self.text)))
+        parts = [part for part in self.text.split("/") if part not in ("", ".")]
+        if not parts or parts[-1] == "**":
+            parts.append("*")
+        self._start = "/" if self.text.startswith("/") else ""
+        self._parts = [_Part(part) for part in parts]
+        self._expression = re.escape(self._start) + _expression(parts)
+        self._matches = re.compile(self._expression).fullmatch
 
     def table(self, column: str) -> pa.Table:
         """List the matching files: their paths in `column`, and a column for each brace.
 
         Rows are sorted by path, so that a table does not depend on the file system's own order.
         """
-        found = sorted(self._walk(self._start, self._parts, {}), key=lambda match: match[0])
-        values = {column: [path for path, _ in found]}
-        values |= {name: [groups[name] for _, groups in found] for name in self.names}
-        return pa.table({name: pa.array(texts, pa.string()) for name, texts in values.items()})
+        found: list[str] = []
+        self._list(self._start, 0, found)
+        # Two `**` can lead to one file in several ways.
+        paths = sorted(set(found) if sum(part.is_depth for part in self._parts) > 1 else found)
+        starts = range(0, max(len(paths), 1), _AT_ONCE)
+        return pa.concat_tables(self._read(paths[at : at + _AT_ONCE], column) for at in starts)
+
+    @property
+    def wanted(self) -> str:
+        """What it matches."""
+        return "folder" if self.wants_folders else "file"
 
     def path_of(self, values: Mapping[str, str]) -> str:
         """Return the path that the given brace values would have; other braces stay."""
@@ -49,62 +65,116 @@ class Pattern:
     def why_empty(self) -> str:
         """Say how far the file system follows the pattern."""
         folder = self._start
-        for part in self._parts:
-            if _is_variable(part):
-                break
-            if not os.path.isdir(os.path.join(folder, part)):
-                break
-            folder = os.path.join(folder, part)
-        names = sorted(os.listdir(folder or "."))
-        held = f"holds {some(names)}" if names else "is empty"
-        return f"The folder {os.path.abspath(folder)!r} {held}."
+        for part in takewhile(lambda part: part.literal is not None, self._parts):
+            if not os.path.isdir(f"{folder}{part.literal}"):
+                return f"There is no folder {part.literal!r} in {_contents(folder)}."
+            folder += f"{part.literal}/"
+        return f"That is as far as it leads: {_contents(folder)}."
 
-    def _walk(
-        self, folder: str, parts: list[str], groups: dict[str, str]
-    ) -> Iterator[tuple[str, dict[str, str]]]:
-        """Yield (path, brace values) of everything under `folder` that `parts` match."""
-        part, rest = parts[0], parts[1:]
-        if part == "**":
-            yield from self._walk(folder, rest or ["*"], groups)
-            for entry in _entries(folder):
-                if entry.is_dir(follow_symlinks=False):
-                    yield from self._walk(f"{entry.path}/", parts, groups)
-            return
-        if rest and not _is_variable(part):
-            yield from self._walk(f"{folder}{_literal(part)}/", rest, groups)
-            return
-        matches = _compile(part, groups).fullmatch
-        wants_folders = bool(rest) or self.wants_folders
-        for entry in _entries(folder):
-            match = matches(entry.name)
-            if match is None or entry.is_dir() != wants_folders:
-                continue
-            found = match.groupdict()
-            merged = {**groups, **found} if groups else found
-            if rest:
-                yield from self._walk(f"{folder}{entry.name}/", rest, merged)
-            else:
-                yield folder + entry.name, merged
+    def _list(self, folder: str, depth: int, found: list[str]) -> None:
+        """Add the paths in `folder` that may match from part `depth` on; `_read` looks closely."""
+        part = self._parts[depth]
+        is_last = depth == len(self._parts) - 1
+        if part.is_depth:
+            self._list(folder, depth + 1, found)
+            for name in _names(folder, folders=True, follow=False):
+                self._list(f"{folder}{name}/", depth, found)
+        elif part.literal is not None:
+            path = folder + part.literal
+            if not is_last:
+                self._list(f"{path}/", depth + 1, found)
+            elif os.path.lexists(path) and os.path.isdir(path) == self.wants_folders:
+                found.append(path)
+        elif is_last:
+            names = _names(folder, folders=self.wants_folders, hidden=part.is_hidden)
+            found += [folder + name for name in names]
+        else:
+            for name in filter(part.admits, _names(folder, folders=True, hidden=part.is_hidden)):
+                self._list(f"{folder}{name}/", depth + 1, found)
+
+    def _read(self, paths: list[str], column: str) -> pa.Table:
+        """Return the paths that match and what they say, `paths` being a run of the sorted ones."""
+        try:
+            texts = pa.array(paths, pa.string())
+        except UnicodeEncodeError:
+            texts = self._only_utf8(paths)
+        values = self._extract(texts)
+        matches = pc.is_valid(values)
+        named = {name: values.field(number).filter(matches) for number, name in enumerate(self.names)}
+        return pa.table({column: texts.filter(matches), **named})
+
+    def _only_utf8(self, paths: list[str]) -> pa.Array:
+        """Return the paths as text, some of which are none; those matter only if they match."""
+        try:
+            return pa.array(filter(self._matches, paths), pa.string())
+        except UnicodeEncodeError as error:
+            raise DeclarationError(
+                lines(
+                    f"file names must be UTF-8: the pattern {self.text!r} matches {error.object!r}.",
+                    "Rename the file (convmv does it for whole trees), or narrow the pattern.",
+                )
+            ) from error
+
+    def _extract(self, paths: pa.Array) -> pa.StructArray:
+        """Return what the braces stand for in each path, null where it does not match."""
+        braces = _braces(self.text)
+        if len(braces) == len(self.names):
+            return pc.extract_regex(paths, f"^{self._expression}$")
+        # Arrow's regular expressions cannot say that a brace stands for the same again.
+        matches = map(self._matches, paths.to_pylist())
+        kind = pa.struct([(group, pa.string()) for group in _groups(braces).values()])
+        return pa.array([match and match.groupdict() for match in matches], kind)
 
 
-def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+class _Part:
+    """What stands between two slashes of a pattern."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.is_depth = text == "**"
+        self.is_hidden = text.startswith(".")
+        self.literal = None if "*" in text or _braces(text) else text.format()
+        self.admits = re.compile(_expression([text])).fullmatch
+
+
+def _names(folder: str, *, folders: bool, hidden: bool = False, follow: bool = True) -> list[str]:
+    """Return the sorted names of a folder's sub-folders, or of all else in it."""
     try:
         with os.scandir(folder or ".") as entries:
-            yield from (entry for entry in entries if not entry.name.startswith("."))
+            return sorted(
+                entry.name
+                for entry in entries
+                if entry.is_dir(follow_symlinks=follow) == folders and (hidden or entry.name[0] != ".")
+            )
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return []
+    except OSError as error:
+        raise DeclarationError(
+            lines(
+                f"the folder {folder!r} cannot be listed ({error.strerror}).",
+                "Make it readable, or narrow the pattern.",
+            )
+        ) from error
 
 
-def _brace_names(text: str) -> list[str]:
+def _contents(folder: str) -> str:
+    """Say which folder this is and what it holds."""
+    names = sorted(os.listdir(folder or "."))
+    held = f"holds {some(names)}" if names else "is empty"
+    return f"{os.path.abspath(folder)!r}, which {held}"
+
+
+def _braces(text: str) -> list[str]:
+    """Return the names in braces, with repetitions."""
     names: list[str] = []
     try:
         for _, name, spec, conversion in Formatter().parse(text):
             if name is None:
                 continue
             if not name.isidentifier() or spec or conversion:
-                raise ValueError(f"{{{name}{':' + spec if spec else ''}}} is not a plain name")
-            if name not in names:
-                names.append(name)
+                shown = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+                raise ValueError(f"{{{shown}}} is not a plain name")
+            names.append(name)
     except ValueError as error:
         raise DeclarationError(
             lines(
@@ -115,27 +185,24 @@ def _brace_names(text: str) -> list[str]:
     return names
 
 
-def _is_variable(part: str) -> bool:
-    return "*" in part or bool(_brace_names(part))
+def _groups(names: Sequence[str]) -> dict[str, str]:
+    """Return the regular expression's group of each brace; Arrow takes only plain ASCII names."""
+    return {name: f"g{number}" for number, name in enumerate(dict.fromkeys(names))}
 
 
-def _literal(part: str) -> str:
-    return part.format()
-
-
-def _compile(part: str, known: Mapping[str, str]) -> re.Pattern[str]:
-    """Turn one part of a pattern into a regular expression, given the braces that are known."""
-    pieces: list[str] = []
+def _expression(parts: Sequence[str]) -> str:
+    """Turn parts of a pattern into a regular expression that Python and Arrow both understand."""
+    groups = _groups(_braces("/".join(parts)))
     seen: set[str] = set()
-    for literal, name, _, _ in Formatter().parse(part):
-        pieces += [".*".join(re.escape(text) for text in literal.split("*"))]
-        if name is None:
+    pieces = []
+    for part in parts:
+        if part == "**":
+            pieces.append("(?:[^/]+/)*")
             continue
-        if name in known:
-            pieces.append(re.escape(known[name]))
-        elif name in seen:
-            pieces.append(f"(?P={name})")
-        else:
-            pieces.append(f"(?P<{name}>.+)")
-            seen.add(name)
-    return re.compile("".join(pieces), re.DOTALL)
+        for literal, name, _, _ in Formatter().parse(part):
+            pieces.append("[^/]*".join(re.escape(text) for text in literal.split("*")))
+            if name is not None:
+                pieces.append(f"(?P={groups[name]})" if name in seen else f"(?P<{groups[name]}>[^/]+)")
+                seen.add(name)
+        pieces.append("/")
+    return "".join(pieces).removesuffix("/")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -105,32 +106,38 @@ def as_columns(source: Any, what: str, text: Collection[str] = ()) -> Columns:
         source: A table file's path, anything with ``__arrow_c_stream__``, or a mapping of names to
             arrays or lists.
         what: How errors call it.
-        text: Columns of a CSV that are read as text whatever they look like.
+        text: Columns of a CSV or JSON file that are read as text whatever they look like.
     """
     if isinstance(source, Mapping):
-        return _from_mapping(source)
+        return _from_mapping(source, what)
     return Columns(as_table(source, what, text))
 
 
 def as_table(source: Any, what: str, text: Collection[str] = ()) -> pa.Table:
-    """Turn whatever counts as a table into a `pyarrow.Table`; `text` columns of a CSV stay text."""
+    """Turn whatever counts as a row table into a `pyarrow.Table`; see `as_columns`."""
     if is_path(source):
         return read_table(source, text)
-    if isinstance(source, pa.Table):
-        return source
     if isinstance(source, Mapping):
-        columns = _from_mapping(source)
-        return pa.table({name: _as_arrow(columns[name]) for name in columns.names})
-    if hasattr(source, "__arrow_c_stream__"):
-        return pa.table(source)
-    raise DeclarationError(
-        lines(
-            f"{what} must be a table.",
-            f"Received: {type(source).__name__}.",
-            "Pass a table file (.csv, .tsv, .parquet, .arrow, .feather, .jsonl), a pyarrow, pandas or "
-            "polars table, or a dict of arrays.",
+        columns = _from_mapping(source, what)
+        return pa.table({name: _as_arrow(name, columns[name]) for name in source})
+    if not hasattr(source, "__arrow_c_stream__"):
+        raise DeclarationError(
+            lines(
+                f"{what} must be a table.",
+                f"Received: {type(source).__name__}.",
+                "Pass a table file (.csv, .tsv, .parquet, .arrow, .feather, .jsonl), a pyarrow, pandas "
+                "or polars table, or a dict of arrays.",
+            )
         )
-    )
+    try:
+        return _settled(pa.table(source))
+    except _CONVERSION_ERRORS as error:
+        raise DeclarationError(
+            lines(
+                f"{what} cannot be used as a table: {_reason(error)}.",
+                "Give its columns different names, and each column values of one kind.",
+            )
+        ) from error
 
 
 def read_table(path: str | os.PathLike[str], text: Collection[str] = ()) -> pa.Table:
@@ -138,7 +145,7 @@ def read_table(path: str | os.PathLike[str], text: Collection[str] = ()) -> pa.T
 
     Args:
         path: A ``.csv``, ``.tsv``, ``.parquet``, ``.arrow``, ``.feather`` or ``.jsonl`` file.
-        text: Columns of a CSV that are read as text whatever they look like.
+        text: Columns of a CSV or JSON file that are read as text whatever they look like.
 
     Raises:
         DeclarationError: If the file is missing, is not a regular file, has another suffix, or cannot
@@ -164,21 +171,17 @@ def read_table(path: str | os.PathLike[str], text: Collection[str] = ()) -> pa.T
         )
     try:
         table = reader(path, text)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        # Where a damaged file says that its texts begin and end is not to be believed.
+        table.validate(full=True)
+        table = _settled(table)
+    except (*_CONVERSION_ERRORS, OSError) as error:
         raise DeclarationError(
-            lines(f"the table file {os.fspath(path)!r} cannot be read.", f"The parser says: {error}.")
+            lines(
+                f"the table file {os.fspath(path)!r} cannot be read.",
+                f"The parser says: {_reason(error)}.",
+            )
         ) from error
     return _with_folder(table, os.path.dirname(os.path.abspath(path)))
-
-
-def _with_folder(table: pa.Table, folder: str) -> pa.Table:
-    fields = [
-        field.with_metadata({**(field.metadata or {}), FOLDER: os.fsencode(folder)})
-        if is_text(field.type)
-        else field
-        for field in table.schema
-    ]
-    return table.cast(pa.schema(fields))
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -188,22 +191,133 @@ def is_text(kind: pa.DataType) -> bool:
     )
 
 
+# What PyArrow raises where values do not make a table; UnicodeDecodeError is a ValueError.
+_CONVERSION_ERRORS = (pa.ArrowException, ValueError, TypeError, RuntimeError, OverflowError)
+
+
+def _reason(error: BaseException) -> str:
+    # PyArrow tells which column it was in a second argument.
+    said = error.args if isinstance(error, pa.ArrowException) else (error,)
+    return "; ".join(str(each).rstrip(".") for each in said)
+
+
+# Arrow cannot take rows from more text than this where its positions have 32 bits.
+_TAKE_BYTES = 2**31 - 1
+
+
+def _settled(table: pa.Table) -> pa.Table:
+    """Return a table in which a name means one column, and that rows can be taken from."""
+    names = _distinct(table.column_names)
+    # pandas writes an index without a name out as a column: positions, which say nothing of a sample.
+    table = table.drop_columns([name for name in names if re.fullmatch(r"__index_level_\d+__", name)])
+    fields = [
+        field.with_type(_takeable(field.type, _bytes_at_most(column) > _TAKE_BYTES))
+        for field, column in zip(table.schema, table.columns, strict=True)
+    ]
+    return table.cast(pa.schema(fields, table.schema.metadata))
+
+
+def _bytes_at_most(column: pa.ChunkedArray) -> int:
+    # `nbytes` would be exact, but older PyArrow has none for views.
+    return sum(chunk.get_total_buffer_size() for chunk in column.chunks)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    twice = [name for name in names if names.count(name) > 1] if len(set(names)) < len(names) else []
+    if twice:
+        raise ValueError(f"it has {names.count(twice[0])} columns {twice[0]!r}")
+    return names
+
+
+def _takeable(kind: pa.DataType, is_huge: bool) -> pa.DataType:
+    """Return the nearest type that has a `take`; Arrow has none for views, nor for what is huge."""
+    if pa.types.is_string_view(kind) or (is_huge and pa.types.is_string(kind)):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind) or (is_huge and pa.types.is_binary(kind)):
+        return pa.large_binary()
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _takeable(kind.value_type, False), kind.ordered)
+    if pa.types.is_struct(kind):
+        fields = [kind.field(number) for number in range(kind.num_fields)]
+        return pa.struct([field.with_type(_takeable(field.type, is_huge)) for field in fields])
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        item = kind.value_field.with_type(_takeable(kind.value_type, is_huge))
+        if pa.types.is_fixed_size_list(kind):
+            return pa.list_(item, kind.list_size)
+        return (pa.large_list if is_huge or pa.types.is_large_list(kind) else pa.list_)(item)
+    return kind
+
+
+def _with_folder(table: pa.Table, folder: str) -> pa.Table:
+    """Let the columns that hold text remember a folder, and no column claim another one."""
+    fields = []
+    for field in table.schema:
+        metadata = {key: value for key, value in (field.metadata or {}).items() if key != FOLDER}
+        kind = field.type
+        while hasattr(kind, "value_type"):  # lists and dictionaries of texts
+            kind = kind.value_type
+        if is_text(kind):
+            metadata[FOLDER] = os.fsencode(folder)
+        fields.append(field.with_metadata(metadata or None))
+    return table.cast(pa.schema(fields, table.schema.metadata))
+
+
+# A row must fit into one block. Bigger blocks keep fewer cores busy.
+_BLOCK_BYTES = 2**24
+
+# "007" is a code, not the number 7. Nor is a number what has too many digits for an int64: Arrow
+# makes a float of it, which loses the last ones.
+_CODE = r"^\s*[+-]?0\d"
+_CODE_AMONG_FLOATS = r"^\s*[+-]?(0\d|\d{19,}\s*$)"
+
+
 def _read_csv(path: Path, text: Collection[str], delimiter: str = ",") -> pa.Table:
     from pyarrow import csv
 
-    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    def options(kinds: Collection[str], only: Collection[str] = ()) -> dict[str, Any]:
+        return {
+            "read_options": csv.ReadOptions(block_size=_BLOCK_BYTES),
+            "parse_options": csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            "convert_options": csv.ConvertOptions(
+                column_types=dict.fromkeys(kinds, pa.string()), include_columns=only
+            ),
+        }
 
-    def read(**options: Any) -> pa.Table:
-        return csv.read_csv(path, parse_options=parse, convert_options=csv.ConvertOptions(**options))
+    table = csv.read_csv(path, **options(text))
+    _distinct(table.column_names)
+    signs = {
+        field.name: _CODE if pa.types.is_integer(field.type) else _CODE_AMONG_FLOATS
+        for field in table.schema
+        if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+    }
+    if signs:
+        with csv.open_csv(path, **options(signs, list(signs))) as batches:
+            codes = _columns_with_codes(batches, signs)
+        if codes:
+            table = csv.read_csv(path, **options({*text, *codes}))
+    return _with_nulls(table)
 
-    table = read(column_types=dict.fromkeys(text, pa.string()))
-    # Arrow reads "007" as the number 7. A column that holds such text is an identifier or a code.
-    integers = [field.name for field in table.schema if pa.types.is_integer(field.type)]
-    if integers:
-        raw = read(column_types=dict.fromkeys(integers, pa.string()), include_columns=integers)
-        for name in integers:
-            if pc.any(pc.match_substring_regex(raw[name], r"^\s*[+-]?0\d")).as_py():
-                table = table.set_column(table.column_names.index(name), name, raw[name])
+
+def _columns_with_codes(batches: Iterable[pa.RecordBatch], signs: Mapping[str, str]) -> set[str]:
+    """Return the columns of text in which a cell has its sign (a regular expression) of a code."""
+    codes: set[str] = set()
+    for batch in batches:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if pc.any(pc.match_substring_regex(column, signs[name])).as_py():
+                codes.add(name)
+    return codes
+
+
+def _with_nulls(table: pa.Table) -> pa.Table:
+    """Make the empty cells of a CSV's text columns null, which those of other columns are already."""
+    for number, field in enumerate(table.schema):
+        column = table.column(number)
+        # Arrow's way to say that a text column is not UTF-8.
+        if pa.types.is_binary(field.type):
+            raise ValueError(f"column {field.name!r} holds text that is not UTF-8")
+        if is_text(field.type):
+            filled = pc.if_else(pc.equal(column, ""), pa.scalar(None, field.type), column)
+            table = table.set_column(number, field, filled)
     return table
 
 
@@ -214,24 +328,38 @@ def _read_tsv(path: Path, text: Collection[str]) -> pa.Table:
 def _read_parquet(path: Path, text: Collection[str]) -> pa.Table:
     from pyarrow import parquet
 
-    return parquet.read_table(path)
+    with parquet.ParquetFile(path) as file:
+        return file.read()
 
 
 def _read_arrow(path: Path, text: Collection[str]) -> pa.Table:
     from pyarrow import ipc
 
     with pa.memory_map(os.fspath(path)) as source:
-        if source.read(6) == b"ARROW1":
-            source.seek(0)
-            return ipc.open_file(source).read_all()
+        is_file = source.read(6) == b"ARROW1"
         source.seek(0)
-        return ipc.open_stream(source).read_all()
+        return (ipc.open_file if is_file else ipc.open_stream)(source).read_all()
 
 
 def _read_json_lines(path: Path, text: Collection[str]) -> pa.Table:
     from pyarrow import json
 
-    return json.read_json(path)
+    def read(kinds: Collection[str]) -> pa.Table:
+        schema = pa.schema([(name, pa.string()) for name in kinds])
+        return json.read_json(
+            path,
+            read_options=json.ReadOptions(block_size=_BLOCK_BYTES),
+            parse_options=json.ParseOptions(explicit_schema=schema),
+        )
+
+    table = read(())
+    # Arrow makes times of texts such as "2024-01-01".
+    times = [name for name in table.column_names if name in text and _is_time(table.field(name).type)]
+    return read(times).select(table.column_names) if times else table
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_temporal(kind))
 
 
 _READERS = {
@@ -244,43 +372,62 @@ _READERS = {
 }
 
 
-def _from_mapping(source: Mapping[str, Any]) -> Columns:
+def _from_mapping(source: Mapping[str, Any], what: str) -> Columns:
     arrow: dict[str, pa.ChunkedArray] = {}
     arrays: dict[str, np.ndarray] = {}
     for name, values in source.items():
-        if isinstance(values, np.ndarray) and values.ndim == 0:
-            raise DeclarationError(
-                lines(
-                    f"column {name!r} must have one value a sample.",
-                    f"Received: the single value {values!r}.",
-                )
-            )
-        if isinstance(values, np.ndarray) and values.dtype.kind in "biufc":
-            arrays[name] = values
+        if not isinstance(name, str):
+            raise DeclarationError(f"{what} must have text as names of columns; received {name!r}.")
+        column = _column(name, values)
+        if isinstance(column, np.ndarray):
+            arrays[name] = column
         else:
-            arrow[name] = _arrow_column(name, values)
+            arrow[name] = column
     one_length({name: len(column) for name, column in {**arrow, **arrays}.items()})
-    return Columns(pa.table(arrow), arrays)
+    return Columns(_settled(pa.table(arrow)), arrays)
 
 
-def _arrow_column(name: str, values: Any) -> pa.ChunkedArray:
+def _column(name: str, values: Any) -> Column:
+    """Return arrays of numbers as they are, and all else as Arrow."""
+    try:
+        # Tensors of torch, JAX and TensorFlow. PyArrow would go through them value by value.
+        if hasattr(values, "__dlpack__") and not isinstance(values, np.ndarray | pa.Array):
+            values = np.asarray(values)
+        if isinstance(values, str | bytes) or getattr(values, "ndim", 1) == 0:
+            raise ValueError(f"it is the single value {values!r}")
+    except _CONVERSION_ERRORS as error:
+        raise _unusable(name, error) from error
+    return values if _holds_numbers(values) else _as_arrow(name, values)
+
+
+def _holds_numbers(values: Any) -> bool:
+    """Tell whether values are an array of numbers, each of which counts."""
+    is_array = isinstance(values, np.ndarray) and not isinstance(values, np.ma.MaskedArray)
+    return is_array and values.dtype.kind in "biufc"
+
+
+def _as_arrow(name: str, values: Any) -> pa.ChunkedArray:
+    """Return values as Arrow; rows of an N-D array become fixed-shape tensors, without a copy."""
     if isinstance(values, pa.ChunkedArray):
         return values
     try:
-        return pa.chunked_array([values if isinstance(values, pa.Array) else pa.array(values)])
-    except (pa.ArrowException, TypeError) as error:
-        raise DeclarationError(
-            lines(
-                f"column {name!r} cannot be used as it is: {error}.",
-                "Pass a NumPy array, or a list whose values are all of one kind.",
-            )
-        ) from error
+        if hasattr(values, "__arrow_c_stream__"):
+            return pa.chunked_array(values)
+        if _holds_numbers(values):
+            values = values.astype(values.dtype.newbyteorder("="), copy=False)
+        if _holds_numbers(values) and values.ndim > 1:
+            array = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values))
+        else:
+            array = pa.array(values)
+    except _CONVERSION_ERRORS as error:
+        raise _unusable(name, error) from error
+    return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
 
 
-def _as_arrow(column: Column) -> pa.Array | pa.ChunkedArray:
-    """Return a column as Arrow; rows of an N-D array become fixed-shape tensors, without a copy."""
-    if not isinstance(column, np.ndarray):
-        return column
-    if column.ndim == 1:
-        return pa.array(column)
-    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(column))
+def _unusable(name: str, error: BaseException) -> DeclarationError:
+    return DeclarationError(
+        lines(
+            f"column {name!r} cannot be used as it is: {_reason(error)}.",
+            "Pass a NumPy array, or a list with one value a sample, all of one kind.",
+        )
+    )

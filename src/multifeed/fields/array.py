@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
+import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, cast
@@ -14,31 +13,39 @@ import pyarrow.compute as pc
 
 from multifeed.errors import BadValue, DeclarationError, lines
 from multifeed.fields.base import (
-    Array as NDArray,
-)
-from multifeed.fields.base import (
+    Cells,
     Columnar,
     Field,
     Learned,
+    NDArray,
     PerSample,
-    Preprocess,
     Reader,
     Source,
+)
+from multifeed.fields.gather import FilledRows, Gather, GatherLists, OneByOne, Padding
+from multifeed.fields.npy import MAX_UNPACKED_BYTES, parse_npy, unpack_npz
+from multifeed.fields.numeric import is_number
+from multifeed.fields.shared import (
+    Preprocess,
+    check_missing,
+    check_scale,
     column_names,
     fill_value,
+    holds_text,
     is_raise,
     kept_dtype,
     missing_value,
     one_of,
     preprocessed_spec,
+    store,
+    whole_number,
     wrap,
 )
-from multifeed.fields.numeric import is_number
 from multifeed.files import Folder
 from multifeed.spec import Spec, fits
-from multifeed.table import Columns, is_text
+from multifeed.table import Columns
 
-_REPLACE = "Restore the file, or leave the row out with data.select."
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -53,13 +60,14 @@ class Array(Field):
         shape: Shape of one sample. May be left out where the column tells it (N-D arrays, tensors,
             lists of fixed size). A first axis of None is ragged and needs `pad_to`.
         dtype: Dtype of the batch. By default integers stay (int64 becomes int32) and floats become
-            float32. Required for files unless they hold float32.
+            float32; for files, which are not looked at in advance, it is float32. A number that the
+            dtype cannot hold is an error.
         scale: Multiplied with every value, e.g. ``1/255``; the default dtype is then float32.
         pad_to: Length of the first axis: shorter samples are filled with 0, longer ones cut.
         padding: Which end is filled, ``"post"`` or ``"pre"``.
         truncating: Which end is cut, ``"post"`` or ``"pre"``.
         preprocess: A function of one sample's array (of `shape` and `dtype`) that returns another;
-            called once on zeros at declaration, to learn what it returns.
+            also called with zeros at declaration, to learn what it returns.
         missing: ``"raise"``, ``"zero"`` or the value that fills a sample whose column is null.
 
     Raises:
@@ -88,21 +96,18 @@ class Array(Field):
         column_names(self.column)
         one_of("padding", self.padding, ("post", "pre"))
         one_of("truncating", self.truncating, ("post", "pre"))
-        if self.dtype is not None:
-            _check_dtype(self.dtype)
-        if self.pad_to is not None and self.pad_to < 1:
-            raise DeclarationError(f"pad_to must be at least 1; received {self.pad_to}.")
-        shape = self.shape or ()
-        if any(size is not None and size < 1 for size in shape) or None in shape[1:]:
+        # What is declared may come as a list, or as NumPy's dtypes and integers.
+        object.__setattr__(self, "shape", _checked_shape(self.shape))
+        object.__setattr__(self, "dtype", _checked_dtype(self.dtype))
+        check_scale(self.scale, self.dtype or "float32")
+        if self.pad_to is None:
+            if self.shape and self.shape[0] is None:
+                raise _unequal(f"shape={self.shape}")
+            return
+        if (whole_number(self.pad_to) or 0) < 1 or self.shape == ():
             raise DeclarationError(
-                f"sizes in shape are at least 1, and only the first may be None; received {shape}."
-            )
-        if None in shape and self.pad_to is None:
-            raise DeclarationError(
-                lines(
-                    f"samples of unequal length cannot share a batch: shape={tuple(shape)}.",
-                    "Pass pad_to=<length>: shorter samples are filled with 0, longer ones cut.",
-                )
+                "pad_to is the length of the first axis, at least 1; received "
+                f"pad_to={self.pad_to!r}, shape={self.shape}."
             )
 
     @property
@@ -110,101 +115,113 @@ class Array(Field):
         return column_names(self.column)
 
     def check(self, columns: Columns) -> None:
-        self._layout(columns)
+        check_missing(self.missing, self.spec(columns, None))
 
     def spec(self, columns: Columns, learned: Learned | None) -> Spec:
         return preprocessed_spec(self._layout(columns).spec, self.preprocess)
 
     def bind(self, source: Source, learned: Learned | None) -> Reader:
-        layout = self._layout(source.columns)
-        reader, is_null = layout.bind(source)
+        reader, is_null = self._layout(source.columns).bind(source)
         if isinstance(reader, Columnar):
-            if is_null is not None and is_null.any():
-                if is_raise(self.missing):
-                    raise missing_value(int(np.flatnonzero(is_null)[0]))
-                if self.preprocess is None:
-                    return _FilledRows(reader, is_null, fill_value(self.missing, reader.spec))
             if self.preprocess is None:
-                return reader
-            reader = _OneByOne(reader)
+                return _without_nulls(reader, is_null, self.missing)
+            reader = OneByOne(reader)
         return wrap(reader, missing=self.missing, is_null=is_null, preprocess=self.preprocess)
 
     def _layout(self, columns: Columns) -> _Layout:
         """Find out how the columns hold arrays."""
         names = [name for pattern in self.reads for name in columns.matching(pattern)]
-        if len(names) > 1 or not isinstance(self.column, str):
+        if names != [self.column]:
             return _Scalars(self, columns, names)
-        column = columns[names[0]]
+        name = names[0]
+        column = columns[name]
         if isinstance(column, np.ndarray):
-            return _Memory(self, names[0], column)
+            return _Memory(self, name, column)
         kind = column.type
-        if is_text(kind):
-            return _Files(self, names[0])
+        if holds_text(kind):
+            return _Files(self, name)
         if isinstance(kind, pa.FixedShapeTensorType) or pa.types.is_fixed_size_list(kind):
-            return _FixedLists(self, names[0], kind)
+            return _FixedLists(self, name, kind)
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-            return _Lists(self, names[0], kind)
+            return _Lists(self, name, kind)
         if is_number(kind):
             return _Scalars(self, columns, names)
-        raise DeclarationError(
-            lines(
-                f"an Array column holds arrays, lists, numbers or file names; {names[0]!r} holds "
-                f"{kind}.",
-                "Convert the column, or read it with another field.",
-            )
-        )
-
-    def kept(self, stored: np.dtype[Any]) -> str:
-        """Return the dtype of a batch for values that are stored as `stored`."""
-        if self.dtype is not None:
-            return self.dtype
-        return "float32" if self.scale is not None else kept_dtype(stored.name)
-
-    def declared(self, found: tuple[int, ...], name: str) -> tuple[int, ...]:
-        """Return the shape of a sample, given the shape that the column has."""
-        if self.shape is None or fits(found, tuple(self.shape)):
-            return found if self.pad_to is None else (self.pad_to, *found[1:])
-        if None not in self.shape and np.prod(found) == np.prod(np.asarray(self.shape, int)):
-            return tuple(size for size in self.shape if size is not None)
-        raise DeclarationError(
-            lines(
-                f"the samples in {name!r} have shape {found}, which is not {tuple(self.shape)} and "
-                "cannot be reshaped to it.",
-                f"Pass shape={found}, or leave shape out.",
-            )
-        )
+        raise _no_numbers(name, kind)
 
 
 class _Layout:
-    """How a column holds arrays: what one sample of it is, and how it is read."""
+    """How columns hold arrays: what one sample of them is, and how it is read."""
 
+    field: Array
     spec: Spec
 
     def bind(self, source: Source) -> tuple[Reader, NDArray | None]:
-        """Return the reader, and ``bool[n]`` that is True where the column is null."""
+        """Return the reader, and ``bool[n]``, True where a sample is null (None if none ever is)."""
         raise NotImplementedError
+
+    def _spec(self, found: Shape, stored: np.dtype[Any], what: str) -> Spec:
+        """Return what a sample becomes that the columns hold in a shape and dtype."""
+        field = self.field
+        default = "float32" if field.scale is not None else kept_dtype(stored.name)
+        return Spec(_declared_shape(field, found, what), field.dtype or default)
+
+    def _gather(self, values: NDArray, index: NDArray | None = None) -> Gather:
+        return Gather(values, index, self.spec, self.field.scale, self._padding)
+
+    @property
+    def _padding(self) -> Padding | None:
+        field = self.field
+        if field.pad_to is None:
+            return None
+        return Padding(field.pad_to, field.padding, field.truncating)
+
+
+def _declared_shape(field: Array, found: Shape, what: str) -> Shape:
+    """Return the shape that a field declares for samples of the shape that columns have."""
+    wanted = None if field.shape is None else tuple(field.shape)
+    allowed = wanted is None or fits(found, wanted)
+    if field.pad_to is not None:
+        if not found:
+            raise DeclarationError(
+                f"pad_to is the length of the first axis; a sample of {what} is a single number."
+            )
+        if allowed:
+            return (field.pad_to, *found[1:])
+    elif allowed:
+        return found
+    elif wanted is not None and math.prod(found) == math.prod(_sizes(wanted)):
+        return _sizes(wanted)
+    otherwise = "" if field.pad_to else " and cannot be reshaped to it"
+    raise DeclarationError(
+        lines(
+            f"the samples of {what} have shape {found}, which is not {wanted}{otherwise}.",
+            f"Pass shape={found}, or leave shape out.",
+        )
+    )
 
 
 class _Memory(_Layout):
     """An N-D NumPy array or memmap, rows first."""
 
     def __init__(self, field: Array, name: str, values: NDArray) -> None:
+        if values.dtype.kind not in "biuf":
+            raise _no_numbers(name, values.dtype)
         self.field, self.values = field, values
-        shape = field.declared(values.shape[1:], name)
-        self.spec = Spec(shape, field.kept(values.dtype))
+        self.spec = self._spec(values.shape[1:], values.dtype, repr(name))
 
     def bind(self, source: Source) -> tuple[Reader, NDArray | None]:
-        return _Gather(self.field, self.values, source.index, self.spec), None
+        return self._gather(self.values, source.index), None
 
 
 class _Scalars(_Layout):
-    """Several scalar columns, the elements of one array."""
+    """Scalar columns: the elements of one array; or a single one, a number a sample."""
 
     def __init__(self, field: Array, columns: Columns, names: list[str]) -> None:
         self.field, self.names = field, names
-        dtypes = [_number_dtype(columns, name) for name in names]
-        self.stored = np.result_type(*dtypes)
-        self.spec = Spec(field.declared((len(names),), str(field.column)), field.kept(self.stored))
+        self.stored = np.result_type(*(_number_dtype(columns, name) for name in names))
+        found = () if names == [field.column] else (len(names),)
+        what = f"{names[0]!r} … {names[-1]!r}" if len(names) > 1 else repr(names[0])
+        self.spec = self._spec(found, self.stored, what)
 
     def bind(self, source: Source) -> tuple[Reader, NDArray | None]:
         stacked = np.empty((len(source), len(self.names)), self.stored)
@@ -216,10 +233,10 @@ class _Scalars(_Layout):
                 continue
             values = source.arrow(name)
             if values.null_count:
-                is_null |= pc.is_null(values).to_numpy(zero_copy_only=False)
-                values = pc.fill_null(values, pa.scalar(0, values.type))
+                is_null |= _nulls(values)
+                values = _zero_nulls(values)
             stacked[:, place] = values.to_numpy(zero_copy_only=False)
-        return _Gather(self.field, stacked, None, self.spec), is_null
+        return self._gather(stacked), is_null
 
 
 class _FixedLists(_Layout):
@@ -227,23 +244,30 @@ class _FixedLists(_Layout):
 
     def __init__(self, field: Array, name: str, kind: Any) -> None:
         self.field, self.name = field, name
-        is_tensor = isinstance(kind, pa.FixedShapeTensorType)
-        found = tuple(kind.shape) if is_tensor else (kind.list_size,)
         self.stored = _list_dtype(name, kind)
-        self.spec = Spec(field.declared(found, name), field.kept(self.stored))
-        self.found = found
+        is_tensor = isinstance(kind, pa.FixedShapeTensorType)
+        # The shape as it lies in memory; a tensor's axes may be meant in another order.
+        self.lies = tuple(kind.shape) if is_tensor else (kind.list_size,)
+        self.axes = (is_tensor and kind.permutation) or tuple(range(len(self.lies)))
+        found = tuple(self.lies[axis] for axis in self.axes)
+        self.spec = self._spec(found, self.stored, repr(name))
 
     def bind(self, source: Source) -> tuple[Reader, NDArray | None]:
         array = source.arrow(self.name)
-        is_null = pc.is_null(array).to_numpy(zero_copy_only=False)
         storage = array.storage if isinstance(array, pa.ExtensionArray) else array
-        _refuse_null_items(storage.filter(pc.is_valid(storage)).flatten(), self.name)
         # `values` has the items of null rows as well, which `flatten` leaves out.
-        size = int(np.prod(self.found))
-        values = storage.values.slice(storage.offset * size, len(storage) * size)
-        stacked = values.to_numpy(zero_copy_only=False).astype(self.stored, copy=False)
-        stacked = stacked.reshape(len(storage), *self.found)
-        return _Gather(self.field, stacked, None, self.spec), is_null
+        size = math.prod(self.lies)
+        items = storage.values.slice(storage.offset * size, len(storage) * size)
+        is_null = _nulls(storage)
+        starts = np.arange(len(storage) + 1) * size
+        _refuse_null_items(items, starts, is_null)
+        values = _zero_nulls(items).to_numpy(zero_copy_only=False)
+        stacked = values.astype(self.stored, copy=False).reshape(len(storage), *self.lies)
+        if is_null.any():
+            stacked = stacked.copy()
+            stacked[is_null] = 0
+        stacked = stacked.transpose(0, *(axis + 1 for axis in self.axes))
+        return self._gather(stacked), is_null
 
 
 class _Lists(_Layout):
@@ -252,31 +276,36 @@ class _Lists(_Layout):
     def __init__(self, field: Array, name: str, kind: Any) -> None:
         self.field, self.name = field, name
         self.stored = _list_dtype(name, kind)
-        if field.pad_to is None:
-            if field.shape is None:
-                raise DeclarationError(
-                    lines(
-                        f"samples of unequal length cannot share a batch: {name!r} holds lists of any "
-                        "length.",
-                        "Pass pad_to=<length> to pad and cut them, or shape=... if all have one shape.",
-                    )
+        if field.pad_to is not None and field.shape not in (None, (None,)):
+            raise DeclarationError(
+                lines(
+                    f"a list that is padded has one axis; {name!r} is declared with "
+                    f"shape={field.shape}.",
+                    "Leave shape out, or store one .npy file a sample.",
                 )
-            shape = tuple(size for size in field.shape if size is not None)
-        else:
-            shape = (field.pad_to,)
-        self.spec = Spec(shape, field.kept(self.stored))
+            )
+        if field.pad_to is None and field.shape is None:
+            raise _unequal(f"{name!r} holds lists of any length", "; or shape=..., if all have one")
+        # Without padding, each list has the declared shape, or is an error.
+        found = (0,) if field.shape is None or field.pad_to else _sizes(field.shape)
+        self.spec = self._spec(found, self.stored, repr(name))
 
     def bind(self, source: Source) -> tuple[Reader, NDArray | None]:
         array = source.arrow(self.name)
-        is_null = pc.is_null(array).to_numpy(zero_copy_only=False)
+        is_null = _nulls(array)
+        lengths = _zero_nulls(pc.list_value_length(array)).to_numpy(zero_copy_only=False)
+        starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         items = array.flatten()
-        _refuse_null_items(items, self.name)
-        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+        _refuse_null_items(items, starts, is_null)
         values = items.to_numpy(zero_copy_only=False).astype(self.stored, copy=False)
-        starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)[:-1]])
-        if self.field.pad_to is not None:
-            return _Padded(self.field, values, starts, lengths, self.spec), is_null
-        size = int(np.prod(self.spec.shape))
+        padding, scale = self._padding, self.field.scale
+        if padding is not None:
+            return GatherLists(values, starts[:-1], lengths, self.spec, scale, padding), is_null
+        return self._equal(values, lengths, is_null), is_null
+
+    def _equal(self, values: NDArray, lengths: NDArray, is_null: NDArray) -> Reader:
+        """Return the reader of lists that must have one length."""
+        size = math.prod(self.spec.shape)
         wrong = np.flatnonzero((lengths != size) & ~is_null)
         if wrong.size:
             row = int(wrong[0])
@@ -289,7 +318,7 @@ class _Lists(_Layout):
             full = np.zeros((len(lengths), size), self.stored)
             full[~is_null] = values.reshape(-1, size)
             values = full
-        return _Gather(self.field, values.reshape(len(lengths), size), None, self.spec), is_null
+        return self._gather(values.reshape(len(lengths), size))
 
 
 class _Files(_Layout):
@@ -305,198 +334,62 @@ class _Files(_Layout):
                     "dtype=... if it is not float32.",
                 )
             )
-        lengths = field.shape if field.pad_to is None else (field.pad_to, *field.shape[1:])
-        shape = tuple(size for size in lengths if size is not None)
-        self.spec = Spec(shape, field.dtype or "float32")
+        shape = field.shape if field.pad_to is None else (field.pad_to, *field.shape[1:])
+        self.spec = Spec(_sizes(shape), field.dtype or "float32")
 
     def bind(self, source: Source) -> tuple[Reader, NDArray | None]:
-        names = source.arrow(self.name)
-        is_null = pc.is_null(names).to_numpy(zero_copy_only=False)
-        return _ArrayFiles(self.field, names, source.folder(self.name), self.spec), is_null
-
-
-class _Gather(Columnar):
-    """Gathers rows of an array in memory, converting them where the declaration asks for it."""
-
-    def __init__(self, field: Array, values: NDArray, index: NDArray | None, spec: Spec) -> None:
-        self.spec = spec
-        self._values, self._index, self._scale = values, index, field.scale
-        self._pads = field.pad_to is not None and values.shape[1] != field.pad_to
-        self._field = field
-        self._plain = (
-            not self._pads
-            and field.scale is None
-            and values.dtype == np.dtype(spec.dtype)
-            and values.dtype.isnative
-        )
-
-    def gather(self, rows: NDArray, out: NDArray) -> None:
-        if self._index is not None:
-            rows = self._index[rows]
-        if self._plain:
-            # mode="clip": see Matrix.
-            target = out.reshape(len(rows), *self._values.shape[1:])
-            self._values.take(rows, axis=0, out=target, mode="clip")
-            return
-        taken = self._values.take(rows, axis=0)
-        if self._pads:
-            taken = _pad_rows(taken, self._field, self.spec.shape[0])
-        _convert(taken.reshape(out.shape), out, self._scale)
-
-
-class _Padded(Columnar):
-    """Gathers lists of any length, padded and cut to one."""
-
-    def __init__(
-        self, field: Array, values: NDArray, starts: NDArray, lengths: NDArray, spec: Spec
-    ) -> None:
-        self.spec = spec
-        self._field = field
-        # One more value, so that an empty list has something to point at.
-        self._values = np.append(values, values.dtype.type(0))
-        self._starts, self._lengths = starts, lengths
-
-    def gather(self, rows: NDArray, out: NDArray) -> None:
-        width = self.spec.shape[0]
-        lengths = self._lengths[rows]
-        kept = np.minimum(lengths, width)
-        starts = self._starts[rows]
-        if self._field.truncating == "pre":
-            starts = starts + lengths - kept
-        place = np.arange(width)
-        if self._field.padding == "pre":
-            place = place - (width - kept)[:, None]
-        valid = (place >= 0) & (place < kept[:, None])
-        taken = self._values[np.where(valid, starts[:, None] + place, 0)]
-        _convert(taken, out, self._field.scale)
-        out[~valid] = 0
-
-
-class _FilledRows(Columnar):
-    def __init__(self, inner: Columnar, is_null: NDArray, fill: NDArray) -> None:
-        self.spec = inner.spec
-        self._inner, self._is_null, self._fill = inner, is_null, fill
-
-    def gather(self, rows: NDArray, out: NDArray) -> None:
-        self._inner.gather(rows, out)
-        out[self._is_null[rows]] = self._fill
-
-
-class _OneByOne(PerSample):
-    """Reads rows of a columnar reader one at a time, for a user's function of one sample."""
-
-    def __init__(self, inner: Columnar) -> None:
-        self.spec = inner.spec
-        self._inner = inner
-
-    def read(self, row: int, out: NDArray) -> None:
-        self._inner.gather(np.array([row]), out[None])
+        cells = source.cells(self.name)
+        reader = _ArrayFiles(self, cells, source.folder(self.name))
+        return reader, cells.is_null()
 
 
 class _ArrayFiles(PerSample):
-    def __init__(self, field: Array, names: pa.Array, folder: Folder, spec: Spec) -> None:
-        self.spec = spec
-        self._field, self._names, self._folder = field, names, folder
+    def __init__(self, layout: _Files, cells: Cells, folder: Folder) -> None:
+        self.spec = layout.spec
+        self._cells, self._folder = cells, folder
+        self._scale, self._padding = layout.field.scale, layout._padding
+        self._wanted = tuple(layout.field.shape or ())
+        # Numbers have at most 16 bytes, and headers are short.
+        ragged = None in self._wanted
+        self._most_bytes = MAX_UNPACKED_BYTES if ragged else 16 * math.prod(_sizes(self._wanted)) + 2**16
 
     def file(self, row: int) -> str | None:
-        return self._folder.path(self._names[row].as_py())
+        try:
+            name: str = self._cells[row]
+            return self._folder.path(name.partition("::")[0])
+        except BadValue:
+            return None
 
     def read(self, row: int, out: NDArray) -> None:
-        name, separator, member = self._names[row].as_py().partition("::")
+        name, separator, member = self._cells[row].partition("::")
         data = self._folder.read(name)
-        if separator:
-            data = _npz_member(data, member)
-        array = parse_npy(data)
-        wanted = tuple(self._field.shape or ())
-        if not fits(array.shape, wanted):
+        array = parse_npy(unpack_npz(data, member, self._most_bytes) if separator else data)
+        if not fits(array.shape, self._wanted):
             raise BadValue(
-                f"holds an array of shape {array.shape} where the declaration says {wanted}",
+                f"holds an array of shape {array.shape} where the declaration says {self._wanted}",
                 "Correct the file or the declared shape; None as first size, with pad_to=, allows any "
                 "length.",
             )
-        if not np.can_cast(array.dtype, out.dtype, "same_kind") and self._field.scale is None:
-            raise BadValue(
-                f"holds {array.dtype} where the declaration says {out.dtype}",
-                f'Pass dtype="{kept_dtype(array.dtype.name)}" to mf.Array.',
-            )
-        if self._field.pad_to is not None:
-            array = _pad_rows(array[None], self._field, out.shape[0])[0]
-        _convert(array, out, self._field.scale)
+        if self._padding is not None:
+            array = self._padding.apply(array[None])[0]
+        store(array, out, scale=self._scale)
 
 
-def parse_npy(data: bytes) -> NDArray:
-    """Return the array that a ``.npy`` file holds, without a copy and without unpickling."""
-    stream = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(stream)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran, dtype = read_header(stream)
-    except (ValueError, KeyError, EOFError, SyntaxError) as error:
-        raise BadValue(f"is not a readable .npy file ({error})", _REPLACE) from error
-    if dtype.hasobject:
-        raise BadValue(
-            "holds Python objects, which are never unpickled", "Save it as an array of numbers."
-        )
-    count = int(np.prod(shape, dtype=object))
-    if len(data) - stream.tell() != count * dtype.itemsize:
-        raise BadValue(
-            f"ends early or is damaged: {len(data) - stream.tell():,} bytes of data where its header "
-            f"says {count * dtype.itemsize:,}",
-            _REPLACE,
-        )
-    flat = np.frombuffer(data, dtype, count, stream.tell())
-    return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
-
-
-def _npz_member(data: bytes, member: str) -> bytes:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
-            if member not in names:
-                raise BadValue(
-                    f"has no member {member!r}; it has {names[:8]}", "Correct the name after '::'."
-                )
-            return archive.read(f"{member}.npy")
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise BadValue(f"is not a readable .npz file ({error})", _REPLACE) from error
-
-
-def _pad_rows(values: NDArray, field: Array, width: int) -> NDArray:
-    """Pad or cut axis 1 of ``[n, length, ...]`` to `width`."""
-    length = values.shape[1]
-    if length > width:
-        return values[:, :width] if field.truncating == "post" else values[:, length - width :]
-    padded = np.zeros((len(values), width, *values.shape[2:]), values.dtype)
-    start = 0 if field.padding == "post" else width - length
-    padded[:, start : start + length] = values
-    return padded
-
-
-def _convert(values: NDArray, out: NDArray, scale: float | None) -> None:
-    if scale is not None:
-        np.multiply(values, scale, out=out, casting="unsafe")
-        return
-    np.copyto(out, values, casting="unsafe")
-    if values.dtype.kind in "iu" and not np.can_cast(values.dtype, out.dtype):
-        lost = np.argwhere(out != values)
-        if len(lost):
-            place = tuple(lost[0])
-            raise BadValue(
-                f"holds {values[place]}, which {out.dtype} cannot hold",
-                f'Pass dtype="{values.dtype}" to mf.Array.',
-            )
+def _without_nulls(reader: Columnar, is_null: NDArray | None, missing: Any) -> Columnar:
+    if is_null is None or not is_null.any():
+        return reader
+    if is_raise(missing):
+        raise missing_value(is_null)
+    return FilledRows(reader, is_null, fill_value(missing, reader.spec))
 
 
 def _number_dtype(columns: Columns, name: str) -> np.dtype[Any]:
     column = columns[name]
     if isinstance(column, np.ndarray):
-        if column.ndim == 1:
+        if column.ndim == 1 and column.dtype.kind in "biuf":
             stored: np.dtype[Any] = column.dtype
             return stored
-        kind: object = f"arrays of shape {column.shape[1:]}"
+        kind: object = f"arrays of shape {column.shape[1:]}" if column.ndim > 1 else column.dtype
     else:
         kind = column.type
         if is_number(column.type) and not pa.types.is_decimal(column.type):
@@ -518,18 +411,72 @@ def _list_dtype(name: str, kind: Any) -> np.dtype[Any]:
     return np.dtype(cast(type, items.to_pandas_dtype()))
 
 
-def _refuse_null_items(items: pa.Array, name: str) -> None:
-    if items.null_count:
+def _no_numbers(name: str, kind: object) -> DeclarationError:
+    return DeclarationError(
+        lines(
+            f"an Array column holds arrays, lists, numbers or file names; {name!r} holds {kind}.",
+            "Convert the column, or read it with another field.",
+        )
+    )
+
+
+def _unequal(what: str, otherwise: str = "") -> DeclarationError:
+    return DeclarationError(
+        lines(
+            f"samples of unequal length cannot share a batch: {what}.",
+            f"Pass pad_to=<length>: shorter samples are filled with 0, longer ones cut{otherwise}.",
+        )
+    )
+
+
+def _nulls(array: pa.Array) -> NDArray:
+    is_null: NDArray = pc.is_null(array).to_numpy(zero_copy_only=False)
+    return is_null
+
+
+def _zero_nulls(array: pa.Array) -> pa.Array:
+    return pc.fill_null(array, pa.scalar(0, array.type)) if array.null_count else array
+
+
+def _refuse_null_items(items: pa.Array, starts: NDArray, is_null: NDArray) -> None:
+    """Raise if a list that is not null itself has a null in it; list `i` begins at ``starts[i]``."""
+    if not items.null_count:
+        return
+    rows = np.searchsorted(starts, np.flatnonzero(_nulls(items)), side="right") - 1
+    rows = rows[~is_null[rows]]
+    if len(rows):
         raise BadValue(
-            f"has null values inside its lists ({items.null_count:,} in column {name!r})",
+            f"has a null inside its list ({len(rows):,} nulls in such lists of the column)",
             "Fill them in before building the dataset.",
+            row=int(rows[0]),
         )
 
 
-def _check_dtype(dtype: str) -> None:
+def _sizes(shape: Sequence[int | None]) -> Shape:
+    """Return a shape of which every size is known."""
+    return tuple(size for size in shape if size is not None)
+
+
+def _checked_shape(shape: object) -> tuple[int | None, ...] | None:
+    if shape is None:
+        return None
+    given = tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else (0,)
+    sizes = [None if size is None else whole_number(size) or 0 for size in given]
+    if None in sizes[1:] or any(size is not None and size < 1 for size in sizes):
+        raise DeclarationError(
+            "shape is a tuple of sizes of at least 1, of which only the first may be None; received "
+            f"{shape!r}."
+        )
+    return tuple(sizes)
+
+
+def _checked_dtype(dtype: Any) -> str | None:
+    if dtype is None:
+        return None
     try:
-        valid = np.dtype(dtype).kind in "biuf"
+        found = np.dtype(dtype)
     except TypeError:
-        valid = False
-    if not valid:
+        found = None
+    if found is None or found.kind not in "biuf":
         raise DeclarationError(f"dtype must be a NumPy number's name; received {dtype!r}.")
+    return str(found.name)

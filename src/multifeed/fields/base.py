@@ -11,20 +11,20 @@ A new kind of field is one new file with a subclass of `Field` that passes `test
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from multifeed.errors import BadValue, DeclarationError, lines
+from multifeed.errors import BadValue
 from multifeed.files import Folder
 from multifeed.spec import Spec
 from multifeed.table import Columns
 
-Array = np.ndarray[Any, Any]
-Preprocess = Callable[[Array], Any]
+NDArray = np.ndarray[Any, Any]
 Learned = Mapping[str, Any]
 
 
@@ -40,7 +40,7 @@ class Source:
     """
 
     columns: Columns
-    index: Array | None
+    index: NDArray | None
     root: str | None = None
     allow_outside: bool = False
 
@@ -51,9 +51,16 @@ class Source:
         """Return the dataset's rows of a column as one Arrow array."""
         column = self.columns[name]
         if isinstance(column, np.ndarray):
-            column = pa.chunked_array([pa.array(column)])
+            # Arrow takes numbers in the machine's own byte order alone.
+            native = column.astype(column.dtype.newbyteorder("="), copy=False)
+            column = pa.chunked_array([pa.array(native)])
         taken = column if self.index is None else column.take(pa.array(self.index))
-        return taken.combine_chunks()
+        # `combine_chunks` copies even a single chunk: a memory-mapped column would be read whole.
+        return taken.chunk(0) if taken.num_chunks == 1 else taken.combine_chunks()
+
+    def cells(self, name: str) -> Cells:
+        """Return the dataset's rows of an Arrow column to be fetched one by one."""
+        return Cells(self.columns[name], self.index)
 
     def folder(self, name: str) -> Folder:
         """Return where the file names in a column start, and whether they must stay there."""
@@ -63,13 +70,48 @@ class Source:
         return Folder(start, confined=confined)
 
 
+class Cells:
+    """The values of an Arrow column, fetched one by one: a column of files' contents may be huge.
+
+    Args:
+        column: The column.
+        index: ``int64[n]``, the row of `column` that each row of the dataset is; None for all.
+    """
+
+    def __init__(self, column: pa.ChunkedArray, index: NDArray | None) -> None:
+        self._column, self._index = column, index
+
+    def __getitem__(self, row: int) -> Any:
+        """Return the value in row `row` of the dataset.
+
+        Raises:
+            BadValue: If it should be text and is not.
+        """
+        place = row if self._index is None else int(self._index[row])
+        try:
+            return self._column[place].as_py()
+        except UnicodeDecodeError as error:
+            raise BadValue(
+                f"is no text in UTF-8 ({error.reason} {error.object[error.start : error.end]!r} after "
+                f"{error.start} bytes)",
+                "Write the table again with UTF-8 text.",
+            ) from error
+
+    def is_null(self) -> NDArray | None:
+        """Return ``bool[n]``, True where a row has no value; None if all have one."""
+        if not self._column.null_count:
+            return None
+        is_null: NDArray = pc.is_null(self._column).to_numpy()
+        return is_null if self._index is None else is_null[self._index]
+
+
 class Columnar(ABC):
     """Reads many rows at once from memory. `spec` says what one row of it looks like."""
 
     spec: Spec
 
     @abstractmethod
-    def gather(self, rows: Array, out: Array) -> None:
+    def gather(self, rows: NDArray, out: NDArray) -> None:
         """Write the rows of the dataset at `rows`, ``int64[n]``, to `out`, ``[n, *spec.shape]``.
 
         Must be deterministic and safe to call from several threads.
@@ -85,7 +127,7 @@ class PerSample(ABC):
     spec: Spec
 
     @abstractmethod
-    def read(self, row: int, out: Array) -> None:
+    def read(self, row: int, out: NDArray) -> None:
         """Write row `row` of the dataset to `out`, ``[*spec.shape]``, every element of it.
 
         Must be deterministic and safe to call from several threads.
@@ -136,155 +178,22 @@ class Field(ABC):
     def bind(self, source: Source, learned: Learned | None) -> Reader:
         """Return the reader for a dataset's rows.
 
+        Args:
+            source: The columns and the rows.
+            learned: What `learn` returned, where the field `learns`.
+
         Raises:
             BadValue: If a row in memory cannot be used.
-            NotAdaptedError: If `learns` and `learned` is None.
         """
 
     def learn(self, source: Source) -> Learned | None:
-        """Return what the training rows teach, as a dict that JSON can hold."""
+        """Return what the training rows teach, as a dict that JSON can hold; asked if it `learns`.
+
+        Raises:
+            BadValue: If they teach nothing.
+        """
         return None
 
-    def restore(self, values: Array, learned: Learned | None) -> Array:
+    def restore(self, values: NDArray, learned: Learned | None) -> NDArray:
         """Turn values as the model predicts them back into the column's own units."""
         return values
-
-
-def one_of(what: str, value: object, allowed: tuple[object, ...]) -> None:
-    """Raise unless `value` is one of `allowed`."""
-    if value not in allowed:
-        listed = ", ".join(repr(each) for each in allowed)
-        raise DeclarationError(f"{what} must be one of {listed}; received {value!r}.")
-
-
-def column_names(value: str | Sequence[str]) -> tuple[str, ...]:
-    """Return a declaration's columns as a tuple."""
-    names = (value,) if isinstance(value, str) else tuple(value)
-    if not names or not all(isinstance(name, str) for name in names):
-        raise DeclarationError(f"a field reads one or more columns by name; received {value!r}.")
-    return names
-
-
-def wrap(
-    reader: PerSample, *, missing: Any, is_null: Array | None, preprocess: Preprocess | None
-) -> PerSample:
-    """Add what every per-sample field has: `preprocess`, and the filling of missing values.
-
-    Args:
-        reader: The field's own reader.
-        missing: ``"raise"``, ``"zero"`` or the value that fills a sample whose column is null.
-        is_null: ``bool[n]``, True where the column is null; None if it never is.
-        preprocess: The user's function of one sample's array, or None.
-    """
-    if preprocess is not None:
-        reader = _Preprocessed(reader, preprocess)
-    if is_null is not None and is_null.any():
-        reader = _Filled(reader, is_null, missing)
-    return reader
-
-
-def preprocessed_spec(spec: Spec, preprocess: Preprocess | None) -> Spec:
-    """Return what `preprocess` makes of a sample, found on a blank one."""
-    if preprocess is None:
-        return spec
-    found = _call_on_blank(spec, preprocess)
-    return Spec(found.shape, kept_dtype(found.dtype.name))
-
-
-def kept_dtype(name: str) -> str:
-    """Return the dtype that arrays have in a batch: float32 for floats, int32 for int64."""
-    if name.startswith("float"):
-        return "float32"
-    return {"int64": "int32", "uint64": "int32", "bool": "bool"}.get(name, name)
-
-
-def _call_on_blank(spec: Spec, preprocess: Preprocess) -> Array:
-    try:
-        found = np.asarray(preprocess(np.zeros(spec.shape, spec.dtype)))
-    except Exception as error:
-        raise DeclarationError(
-            lines(
-                f"preprocess raised {type(error).__name__} on a blank sample of {spec}: {error}.",
-                "It is called once at declaration with zeros, to find the shape and dtype it returns.",
-            )
-        ) from error
-    if found.dtype.kind not in "biuf":
-        raise DeclarationError(
-            f"preprocess must return an array of numbers; it returned dtype {found.dtype} for a "
-            f"blank sample of {spec}."
-        )
-    return found
-
-
-class _Preprocessed(PerSample):
-    def __init__(self, inner: PerSample, preprocess: Preprocess) -> None:
-        self.inner = inner
-        self.preprocess = preprocess
-        found = _call_on_blank(inner.spec, preprocess)
-        self._expected = Spec.of(found)
-        self.spec = Spec(found.shape, kept_dtype(found.dtype.name))
-
-    def read(self, row: int, out: Array) -> None:
-        # A fresh array each time: the user's function may keep what it is given.
-        sample = np.empty(self.inner.spec.shape, self.inner.spec.dtype)
-        self.inner.read(row, sample)
-        result = np.asarray(self.preprocess(sample))
-        if Spec.of(result) != self._expected:
-            raise BadValue(
-                f"preprocess returned {Spec.of(result)} where it returned {self._expected} for a "
-                "blank sample",
-                "Let preprocess return one shape and dtype for every sample.",
-            )
-        out[...] = result
-
-    def file(self, row: int) -> str | None:
-        return self.inner.file(row)
-
-
-class _Filled(PerSample):
-    def __init__(self, inner: PerSample, is_null: Array, missing: Any) -> None:
-        self.inner = inner
-        self.spec = inner.spec
-        self._is_null = is_null
-        self._missing = missing
-        self._fill = None if is_raise(missing) else fill_value(missing, inner.spec)
-
-    def read(self, row: int, out: Array) -> None:
-        if not self._is_null[row]:
-            self.inner.read(row, out)
-        elif self._fill is None:
-            raise missing_value()
-        else:
-            out[...] = self._fill
-
-    def file(self, row: int) -> str | None:
-        return None if self._is_null[row] else self.inner.file(row)
-
-
-def is_raise(missing: Any) -> bool:
-    """Tell whether `missing` asks for an error. Compared with care: it may be an array."""
-    return isinstance(missing, str) and missing == "raise"
-
-
-def fill_value(missing: Any, spec: Spec) -> Array:
-    """Return what fills a missing sample of `spec`, broadcast to its shape."""
-    value = 0 if isinstance(missing, str) and missing == "zero" else missing
-    try:
-        filled = np.broadcast_to(np.asarray(value), spec.shape).astype(spec.dtype)
-    except (ValueError, TypeError):
-        filled = None
-    if filled is None:
-        raise DeclarationError(
-            f'missing must be "raise", "zero" or a value that fills {spec}; received {missing!r}.'
-        )
-    return filled
-
-
-def missing_value(row: int | None = None) -> BadValue:
-    """Return the fact that a column is null where nothing says what then."""
-    return BadValue(
-        "is missing (null)",
-        'Fill it in, leave the row out with data.select, or declare the field with missing="zero" or '
-        "a value.",
-        row=row,
-    )

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from multifeed.errors import BadValue, DeclarationError, NotAdaptedError, lines, some
-from multifeed.fields.base import Array, Columnar, Field, Learned, Source, column_names, is_raise
-from multifeed.fields.numeric import Matrix
+from multifeed.fields.base import Columnar, Field, Learned, NDArray, Source
+from multifeed.fields.gather import Matrix
+from multifeed.fields.shared import is_raise, one_column, such_rows
 from multifeed.spec import Spec
 from multifeed.table import Columns, is_text
 
@@ -52,11 +53,17 @@ class Category(Field):
     missing: Any = "raise"
 
     def __post_init__(self) -> None:
-        if len(column_names(self.column)) != 1 or not isinstance(self.column, str):
-            raise DeclarationError(f"a Category reads one column; received {self.column!r}.")
-        labels = self.vocabulary
-        if labels is not None and (not len(labels) or len(set(labels)) != len(labels)):
-            raise DeclarationError(f"a vocabulary names each label once; received {list(labels)[:8]!r}.")
+        one_column(self, self.column)
+        if self.vocabulary is None:
+            return
+        labels = _checked_labels(self.vocabulary)
+        # As it is now: a list of the caller's may change.
+        object.__setattr__(self, "vocabulary", labels)
+        known = is_raise(self.missing) or self.missing in labels
+        if not known and not self.oov:
+            raise DeclarationError(
+                f"missing is a label of the vocabulary; {self.missing!r} is none of its labels."
+            )
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -74,7 +81,7 @@ class Category(Field):
             raise DeclarationError(
                 lines(
                     f"a Category column holds text, integers or booleans; {name!r} holds "
-                    f"{column.dtype if isinstance(column, np.ndarray) else column.type}.",
+                    f"{_held(column)}.",
                     "Cast it to integers or text, or declare it as mf.Numeric.",
                 )
             )
@@ -103,63 +110,57 @@ class Category(Field):
             )
         return tuple(learned["vocabulary"])
 
-    def learn(self, source: Source) -> Learned | None:
-        if self.vocabulary is not None:
-            return None
+    def learn(self, source: Source) -> Learned:
         seen = pc.unique(_plain(source.arrow(self.column))).drop_null().to_pylist()
         if not is_raise(self.missing) and self.missing not in seen:
             seen.append(self.missing)
         if not seen:
             raise BadValue(
-                f"column {self.column!r} has no label in the training rows",
+                f"has no label in the training rows of column {self.column!r}",
                 "Leave the column out, or adapt on rows that have it.",
             )
         return {"vocabulary": sorted(seen, key=int if _all_integers(seen) else None)}
 
     def bind(self, source: Source, learned: Learned | None) -> Columnar:
         labels = self.labels(learned)
+        number = {label: place for place, label in enumerate(labels, int(self.oov))}
+        unseen = 0 if self.oov else -1
         column = _plain(source.arrow(self.column))
-        if column.null_count:
-            column = self._filled(column)
-        found = pc.index_in(column, value_set=pa.array(labels, column.type))
-        if found.null_count and not self.oov:
-            self._refuse_unseen(column, found, labels)
-        codes = pc.fill_null(pc.add(found, int(self.oov)), 0).to_numpy(zero_copy_only=False)
-        codes = codes.astype(np.int32)
-        if self.one_hot:
-            return _OneHot(codes, len(labels) + self.oov)
-        return Matrix(codes)
-
-    def _filled(self, column: pa.Array) -> pa.Array:
-        if is_raise(self.missing):
-            row = pc.indices_nonzero(pc.is_null(column))[0].as_py()
-            also = f" ({column.null_count:,} such rows)" if column.null_count > 1 else ""
+        if column.null_count and is_raise(self.missing):
             raise BadValue(
-                f"is missing: column {self.column!r} is null{also}",
+                f"is missing: column {self.column!r} is null{such_rows(column.null_count)}",
                 "Fill it in, or declare the field with missing=<a label>.",
-                row=row,
+                row=pc.indices_nonzero(pc.is_null(column))[0].as_py(),
             )
-        return pc.fill_null(column, pa.scalar(self.missing, column.type))
+        # Each label of the column is looked up once, however many rows have it; null stands last.
+        encoded = column.dictionary_encode()
+        seen = [*encoded.dictionary.to_pylist(), self.missing]
+        found = np.array([number.get(label, unseen) for label in seen], np.int32)
+        codes = found[encoded.indices.fill_null(len(seen) - 1).to_numpy()]
+        unknown = np.flatnonzero(codes < 0)
+        if len(unknown):
+            raise _unseen(column, unknown, len(labels))
+        return _OneHot(codes, len(labels) + self.oov) if self.one_hot else Matrix(codes)
 
-    def _refuse_unseen(self, column: pa.Array, found: pa.Array, labels: Sequence[Any]) -> None:
-        rows = pc.indices_nonzero(pc.is_null(found))
-        label = column[rows[0].as_py()].as_py()
-        unseen = pc.unique(column.take(rows)).to_pylist()
-        also = f" ({some(unseen)} in {len(rows):,} rows)" if len(rows) > 1 else ""
-        raise BadValue(
-            f"is {label!r}, which the vocabulary of {len(labels):,} labels does not have{also}",
-            "Split so that every label is in the training part, pass vocabulary=[...] with all labels, "
-            "or declare the field with oov=True.",
-            row=rows[0].as_py(),
-        )
+
+def _unseen(column: pa.Array, rows: NDArray, count: int) -> BadValue:
+    """Return the fact that rows have a label which is not in a vocabulary of `count` labels."""
+    labels = pc.unique(column.take(pa.array(rows))).to_pylist()
+    also = f" ({some(labels)} in {len(rows):,} rows)" if len(rows) > 1 else ""
+    return BadValue(
+        f"is {labels[0]!r}, which the vocabulary of {count:,} labels does not have{also}",
+        "Split so that every label is in the training part, pass vocabulary=[...] with all labels, "
+        "or declare the field with oov=True.",
+        row=int(rows[0]),
+    )
 
 
 class _OneHot(Columnar):
-    def __init__(self, codes: Array, count: int) -> None:
+    def __init__(self, codes: NDArray, count: int) -> None:
         self._codes = codes
         self.spec = Spec((count,), "float32")
 
-    def gather(self, rows: Array, out: Array) -> None:
+    def gather(self, rows: NDArray, out: NDArray) -> None:
         out.fill(0.0)
         out[np.arange(len(rows)), self._codes[rows]] = 1.0
 
@@ -177,6 +178,25 @@ def _kind(columns: Columns, name: str) -> type | None:
     if pa.types.is_boolean(kind):
         return bool
     return int if pa.types.is_integer(kind) else None
+
+
+def _held(column: Any) -> str:
+    if not isinstance(column, np.ndarray):
+        return str(column.type)
+    return str(column.dtype) if column.ndim == 1 else f"arrays of shape {column.shape[1:]}"
+
+
+def _checked_labels(vocabulary: object) -> tuple[Any, ...]:
+    """Return the labels as Python's own values."""
+    if not isinstance(vocabulary, Sequence | np.ndarray) or isinstance(vocabulary, str | bytes):
+        raise DeclarationError(
+            f"a vocabulary is a list of labels, in the order of their numbers; received {vocabulary!r}."
+        )
+    labels = tuple(label.item() if isinstance(label, np.generic) else label for label in vocabulary)
+    if not labels or len(set(labels)) != len(labels):
+        received = some(labels, 8) or "no label"
+        raise DeclarationError(f"a vocabulary names each label once; received {received}.")
+    return labels
 
 
 def _plain(column: pa.Array) -> pa.Array:

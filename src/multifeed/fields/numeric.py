@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from multifeed.errors import BadValue, DeclarationError, NotAdaptedError, lines
-from multifeed.fields.base import Array, Columnar, Field, Learned, Source, column_names, is_raise
+from multifeed.errors import BadValue, DeclarationError, lines
+from multifeed.fields.base import Columnar, Field, Learned, NDArray, Source
+from multifeed.fields.gather import Matrix
+from multifeed.fields.shared import column_names, is_raise, store, such_rows
 from multifeed.spec import Spec
 from multifeed.table import Columns
 
@@ -47,9 +49,11 @@ class Numeric(Field):
     def __post_init__(self) -> None:
         column_names(self.columns)
         words = ("raise", "zero", "mean") if self.normalize else ("raise", "zero")
-        if self.missing not in words and not isinstance(self.missing, int | float):
+        is_word = isinstance(self.missing, str) and self.missing in words
+        is_number = isinstance(self.missing, int | float | np.number) and np.isfinite(self.missing)
+        if not is_word and not is_number:
             raise DeclarationError(
-                'missing of a Numeric must be "raise", "zero", a number, or "mean" with '
+                'missing of a Numeric must be "raise", "zero", a finite number, or "mean" with '
                 f"normalize=True; received {self.missing!r}."
             )
 
@@ -63,107 +67,116 @@ class Numeric(Field):
 
     def check(self, columns: Columns) -> None:
         for name in self._names(columns):
-            _check_number(name, columns)
+            check_numbers(name, columns, "a Numeric column")
 
     def spec(self, columns: Columns, learned: Learned | None) -> Spec:
         return Spec((len(self._names(columns)),), "float32")
 
-    def learn(self, source: Source) -> Learned | None:
-        if not self.normalize:
-            return None
+    def learn(self, source: Source) -> Learned:
         means, deviations = [], []
         for name in self._names(source.columns):
-            values = _float64(source, name)
+            values = numbers(source, name)
             finite = values[np.isfinite(values)]
             if not finite.size:
                 raise BadValue(
-                    f"column {name!r} has no number in the training rows",
+                    f"has no number in the training rows of column {name!r}",
                     "Leave the column out, or adapt on rows that have it.",
                 )
-            means.append(float(finite.mean()))
-            deviations.append(float(finite.std()) or 1.0)
+            mean, deviation = _moments(finite)
+            means.append(mean)
+            deviations.append(deviation)
         return {"mean": means, "deviation": deviations}
 
     def bind(self, source: Source, learned: Learned | None) -> Columnar:
         names = self._names(source.columns)
-        if self.normalize and learned is None:
-            raise NotAdaptedError(
-                lines(
-                    "normalize=True needs the means of the training rows, which nobody has learned.",
-                    "Call train.adapt() on the training part first.",
-                )
-            )
         matrix = np.empty((len(source), len(names)), np.float32)
         for place, name in enumerate(names):
-            values = _float64(source, name)
-            mean = learned["mean"][place] if learned else 0.0
+            values = numbers(source, name)
+            moments = self._moments_of(place, learned)
             bad = ~np.isfinite(values)
             if bad.any():
-                values = np.where(bad, self._fill(name, values, bad, mean), values)
-            if self.normalize and learned is not None:
-                values = (values - mean) / learned["deviation"][place]
-            matrix[:, place] = values
+                values = np.where(bad, self._fill(name, values, bad, moments), values)
+            if moments is not None:
+                mean, deviation = moments
+                values = (values - mean) / deviation
+            keep_as_float32(values, matrix[:, place], name)
         return Matrix(matrix)
 
-    def restore(self, values: Array, learned: Learned | None) -> Array:
+    def restore(self, values: NDArray, learned: Learned | None) -> NDArray:
         """Turn normalised values, ``float[..., k]``, back into the columns' own units."""
         if not self.normalize or learned is None:
             return values
-        deviations = np.asarray(learned["deviation"], np.float32)
-        return values * deviations + np.asarray(learned["mean"], np.float32)
+        restored: NDArray = values * np.asarray(learned["deviation"]) + np.asarray(learned["mean"])
+        return restored.astype(values.dtype, copy=False)
 
     def _names(self, columns: Columns) -> list[str]:
         return [name for pattern in self.reads for name in columns.matching(pattern)]
 
-    def _fill(self, name: str, values: Array, bad: Array, mean: float) -> float:
+    def _moments_of(self, place: int, learned: Learned | None) -> tuple[float, float] | None:
+        """Return the learned mean and deviation of a column, if it is normalised."""
+        if not self.normalize or learned is None:
+            return None
+        return learned["mean"][place], learned["deviation"][place]
+
+    def _fill(
+        self, name: str, values: NDArray, bad: NDArray, moments: tuple[float, float] | None
+    ) -> float:
+        """Return what fills the rows that have no finite number."""
         if is_raise(self.missing):
-            row = int(np.flatnonzero(bad)[0])
-            count = int(bad.sum())
-            also = f" ({count:,} such rows)" if count > 1 else ""
-            word = "missing" if np.isnan(values[row]) else "infinite"
-            raise BadValue(
-                f"is {word}: column {name!r} holds no finite number{also}",
-                'Fill it in, or declare the field with missing="zero", "mean" or a number.',
-                row=row,
+            also = ', "mean"' if self.normalize else ""
+            raise not_finite(
+                name, values, bad, f'declare the field with missing="zero"{also} or a number'
             )
-        if self.missing == "mean":
-            return mean
+        if self.missing == "mean" and moments is not None:
+            return moments[0]
         return 0.0 if self.missing == "zero" else float(self.missing)
 
 
-class Matrix(Columnar):
-    """Gathers rows of an array in memory, ``dtype[n, *shape]``."""
-
-    def __init__(self, values: Array) -> None:
-        self._values = values
-        self.spec = Spec(values.shape[1:], values.dtype.name)
-
-    def gather(self, rows: Array, out: Array) -> None:
-        # mode="clip": the rows are known to be valid, and with "raise" NumPy gathers into a copy of
-        # `out` first.
-        self._values.take(rows, axis=0, out=out, mode="clip")
+def _moments(values: NDArray) -> tuple[float, float]:
+    """Return the mean, and the deviation to divide by: 1 where all values are one."""
+    if values.min() == values.max():
+        # Rounding may leave a deviation of 1e-17, which would blow up what rounding left of the mean.
+        return float(values[0]), 1.0
+    return float(values.mean()), float(values.std())
 
 
-def _check_number(name: str, columns: Columns) -> None:
+def not_finite(name: str, values: NDArray, bad: NDArray, otherwise: str) -> BadValue:
+    """Return the fact that a column has rows without a finite number where nothing says what then."""
+    row = int(np.flatnonzero(bad)[0])
+    word = "missing" if np.isnan(values[row]) else "infinite"
+    return BadValue(
+        f"is {word}: column {name!r} holds no finite number{such_rows(int(bad.sum()))}",
+        f"Fill it in, or {otherwise}.",
+        row=row,
+    )
+
+
+def keep_as_float32(values: NDArray, out: NDArray, name: str) -> None:
+    """Write the numbers of a column, ``float64[n]``, to `out`, ``float32[n]``."""
+    try:
+        store(values, out, rows=np.arange(len(values)), remedy="Rescale the column.")
+    except BadValue as error:
+        raise BadValue(f"{error.reason} (column {name!r})", error.remedy, row=error.row) from error
+
+
+def check_numbers(name: str, columns: Columns, what: str) -> None:
+    """Raise unless a column holds one number a sample; `what` is how the error calls it."""
     column = columns[name]
     if isinstance(column, np.ndarray):
         if column.ndim != 1:
             raise DeclarationError(
                 lines(
-                    f"a Numeric column has one number a sample; {name!r} has shape "
-                    f"{column.shape[1:]} a sample.",
+                    f"{what} has one number a sample; {name!r} has shape {column.shape[1:]} a sample.",
                     f"Declare it as mf.Array({name!r}).",
                 )
             )
-        valid = column.dtype.kind in "biuf"
-        kind = str(column.dtype)
+        valid, kind = column.dtype.kind in "biuf", str(column.dtype)
     else:
-        kind = str(column.type)
-        valid = is_number(column.type)
+        valid, kind = is_number(column.type), str(column.type)
     if not valid:
         raise DeclarationError(
             lines(
-                f"a Numeric column holds numbers; {name!r} holds {kind}.",
+                f"{what} holds numbers; {name!r} holds {kind}.",
                 "Declare text and codes as mf.Category, or convert the column.",
             )
         )
@@ -180,8 +193,8 @@ def is_number(kind: pa.DataType) -> bool:
     )
 
 
-def _float64(source: Source, name: str) -> Array:
-    """Return the dataset's rows of a column; null is NaN."""
+def numbers(source: Source, name: str) -> NDArray:
+    """Return the dataset's rows of a column as ``float64[n]``; null is NaN."""
     column = source.columns[name]
     if isinstance(column, np.ndarray):
         taken = column if source.index is None else column[source.index]
@@ -189,5 +202,6 @@ def _float64(source: Source, name: str) -> Array:
     array = source.arrow(name)
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
-    values: Array = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    # Not `safe`: integers above 2^53 are rounded, as floats do.
+    values: NDArray = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return values

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from multifeed.errors import BadValue
-from multifeed.fields.base import Columnar, Field, Learned, Source
-from multifeed.fields.numeric import Matrix, Numeric
+from multifeed.fields.base import Columnar, Field, Learned, NDArray, Source
+from multifeed.fields.gather import Matrix
+from multifeed.fields.numeric import check_numbers, keep_as_float32, not_finite, numbers
 from multifeed.spec import Spec
 from multifeed.table import Columns
 
@@ -24,23 +25,23 @@ class Weight(Field):
         return (self.column,)
 
     def check(self, columns: Columns) -> None:
-        Numeric(self.column).check(columns)
+        check_numbers(self.column, columns, "a column of sample weights")
 
     def spec(self, columns: Columns, learned: Learned | None) -> Spec:
         return Spec((), "float32")
 
     def bind(self, source: Source, learned: Learned | None) -> Columnar:
-        rows = np.arange(len(source))
-        values = np.empty((len(source), 1), np.float32)
-        Numeric(self.column).bind(source, None).gather(rows, values)
-        negative = np.flatnonzero(values[:, 0] < 0)
+        values = numbers(source, self.column)
+        bad = ~np.isfinite(values)
+        if bad.any():
+            raise not_finite(self.column, values, bad, "give the sample the weight 0")
+        negative = np.flatnonzero(values < 0)
         if negative.size:
-            raise BadValue(
-                f"is negative: {values[negative[0], 0]}",
-                "A weight is 0 or more.",
-                row=int(negative[0]),
-            )
-        return Matrix(values[:, 0])
+            row = int(negative[0])
+            raise BadValue(f"is negative: {values[row]}", "A weight is 0 or more.", row=row)
+        weights = np.empty(len(values), np.float32)
+        keep_as_float32(values, weights, self.column)
+        return Matrix(weights)
 
 
 @dataclass(frozen=True)
@@ -64,5 +65,5 @@ class Ones(Field):
 class _Constant(Columnar):
     spec = Spec((), "float32")
 
-    def gather(self, rows: np.ndarray, out: np.ndarray) -> None:
+    def gather(self, rows: NDArray, out: NDArray) -> None:
         out.fill(1.0)

@@ -1,0 +1,89 @@
+"""Arrays of numbers in ``.npy`` and ``.npz`` files, which are never unpickled."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+
+import numpy as np
+
+from multifeed.errors import BadValue, some
+from multifeed.fields.base import NDArray
+from multifeed.fields.shared import first_line
+from multifeed.files import REPLACE
+
+# A member of an archive that claims to unpack to more is refused where its shape is not known.
+MAX_UNPACKED_BYTES = 2**31
+
+_READ_HEADER = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def parse_npy(data: bytes) -> NDArray:
+    """Return the array of numbers that a ``.npy`` file holds, without a copy; it is read-only.
+
+    Raises:
+        BadValue: If the file is damaged, or holds anything but numbers.
+    """
+    if data[:4] == b"PK\x03\x04":
+        raise BadValue(
+            "is an .npz archive, without the name of a member",
+            "Write the file's name as 'file.npz::member'.",
+        )
+    stream = io.BytesIO(data)
+    try:
+        shape, fortran, dtype = _READ_HEADER[np.lib.format.read_magic(stream)](stream)
+    except Exception as error:
+        # The header is a Python literal: a damaged one fails in any way that a parser knows.
+        raise BadValue(f"is not a readable .npy file ({first_line(error)})", REPLACE) from error
+    if dtype.hasobject:
+        raise BadValue(
+            "holds Python objects, which are never unpickled", "Save it as an array of numbers."
+        )
+    if dtype.kind not in "biuf":
+        raise BadValue(f"holds {dtype}, not numbers", "Save it as an array of numbers.")
+    start = stream.tell()
+    # Python's integers, since a damaged shape overflows others.
+    count = math.prod(shape)
+    damaged = BadValue(
+        f"is damaged: {len(data) - start:,} bytes of data do not make {dtype} of shape {shape}", REPLACE
+    )
+    if min(shape, default=0) < 0 or len(data) - start != count * dtype.itemsize:
+        raise damaged
+    try:
+        flat = np.frombuffer(data, dtype, count, start) if count else np.empty(0, dtype)
+        return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+    except (ValueError, OverflowError) as error:
+        # More axes, or longer ones, than NumPy's arrays have.
+        raise damaged from error
+
+
+def unpack_npz(data: bytes, member: str, most_bytes: int) -> bytes:
+    """Return the ``.npy`` file that is a member of an ``.npz`` archive.
+
+    Raises:
+        BadValue: If the archive is damaged, lacks the member, or the member claims more bytes.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            claims = {info.filename: info.file_size for info in archive.infolist()}
+            file = f"{member}.npy"
+            if file in claims and claims[file] <= most_bytes:
+                # Never yields more bytes than the claim.
+                return archive.read(file)
+    except Exception as error:
+        # Damaged, encrypted, packed in an unknown way: each with an exception of its own.
+        raise BadValue(f"is not a readable .npz file ({first_line(error)})", REPLACE) from error
+    if file not in claims:
+        names = [name.removesuffix(".npy") for name in claims if name.endswith(".npy")]
+        raise BadValue(
+            f"has no member {member!r}; it has {some(names, 8) or 'none'}",
+            "Correct the name after '::'.",
+        )
+    raise BadValue(
+        f"has a member {member!r} of {claims[file]:,} bytes, where at most {most_bytes:,} are due",
+        "Correct the file or the declared shape.",
+    )

@@ -1,0 +1,261 @@
+"""What fields share: checks of a declaration, conversion, missing values, `preprocess`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from multifeed.errors import BadValue, DeclarationError, lines
+from multifeed.fields.base import Field, NDArray, PerSample
+from multifeed.spec import Spec
+from multifeed.table import is_text
+
+Preprocess = Callable[[NDArray], Any]
+
+
+def one_of(what: str, value: object, allowed: tuple[object, ...]) -> None:
+    """Raise unless `value` is one of `allowed`."""
+    if value not in allowed:
+        listed = ", ".join(repr(each) for each in allowed)
+        raise DeclarationError(f"{what} must be one of {listed}; received {value!r}.")
+
+
+def column_names(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Return a declaration's columns as a tuple."""
+    names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Sequence) else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise DeclarationError(f"a field reads one or more columns by name; received {value!r}.")
+    return names
+
+
+def one_column(field: Field, column: object) -> None:
+    """Raise unless `column` is the name of a single column."""
+    if not isinstance(column, str):
+        kind = type(field).__name__
+        article = "an" if kind[0] in "AEIO" else "a"
+        raise DeclarationError(f"{article} {kind} reads one column, by name; received {column!r}.")
+
+
+def check_scale(scale: object, dtype: str) -> None:
+    """Raise unless `scale` is None, or a finite number and `dtype` a float."""
+    if scale is None:
+        return
+    if not isinstance(scale, int | float | np.number) or not np.isfinite(scale):
+        raise DeclarationError(f"scale is a finite number, e.g. 1/255; received {scale!r}.")
+    if not dtype.startswith("float"):
+        raise DeclarationError(
+            lines(
+                f"scale={scale} needs a float dtype; dtype is {dtype!r}.",
+                'Pass dtype="float32", or better: rescale in the model with keras.layers.Rescaling, '
+                "where it costs nothing.",
+            )
+        )
+
+
+def check_missing(missing: object, spec: Spec) -> None:
+    """Raise unless `missing` is ``"raise"``, ``"zero"`` or a value that fills a sample of `spec`."""
+    if not is_raise(missing):
+        fill_value(missing, spec)
+
+
+def whole_number(value: object) -> int | None:
+    """Return an integer of Python or NumPy as Python's own; None for all else, booleans included."""
+    return int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
+
+
+def holds_text(kind: pa.DataType) -> bool:
+    """Tell whether an Arrow column of this type holds text, categoricals of text included."""
+    return is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
+
+
+def wrap(
+    reader: PerSample, *, missing: Any, is_null: NDArray | None, preprocess: Preprocess | None
+) -> PerSample:
+    """Add what every per-sample field has: `preprocess`, and the filling of missing values.
+
+    Args:
+        reader: The field's own reader.
+        missing: ``"raise"``, ``"zero"`` or the value that fills a sample whose column is null.
+        is_null: ``bool[n]``, True where the column is null; None if it never is.
+        preprocess: The user's function of one sample's array, or None.
+
+    Raises:
+        BadValue: If a row is null and `missing` is ``"raise"``.
+    """
+    if preprocess is not None:
+        reader = _Preprocessed(reader, preprocess)
+    if is_null is None or not is_null.any():
+        return reader
+    if is_raise(missing):
+        raise missing_value(is_null)
+    return _Filled(reader, is_null, fill_value(missing, reader.spec))
+
+
+def preprocessed_spec(spec: Spec, preprocess: Preprocess | None) -> Spec:
+    """Return what `preprocess` makes of a sample, found on a blank one."""
+    if preprocess is None:
+        return spec
+    blank = np.zeros(spec.shape, spec.dtype)
+    try:
+        # That a mean or a logarithm of zeros is none need not worry anyone.
+        with np.errstate(all="ignore"):
+            found = np.asarray(preprocess(blank))
+    except Exception as error:
+        raise DeclarationError(
+            lines(
+                f"preprocess raised {type(error).__name__} on a blank sample of {spec}: {error}.",
+                "It is called at declaration with zeros, to find the shape and dtype that it returns.",
+            )
+        ) from error
+    if found.dtype.kind not in "biuf":
+        raise DeclarationError(
+            f"preprocess must return an array of numbers; it returned dtype {found.dtype} for a "
+            f"blank sample of {spec}."
+        )
+    return _kept_spec(found)
+
+
+def kept_dtype(name: str) -> str:
+    """Return the dtype that arrays have in a batch: float32 for floats, int32 for int64."""
+    if name.startswith(("float", "longdouble")):
+        return "float32"
+    return {"int64": "int32", "uint64": "int32"}.get(name, name)
+
+
+def _kept_spec(array: NDArray) -> Spec:
+    return Spec(array.shape, kept_dtype(array.dtype.name))
+
+
+class _Preprocessed(PerSample):
+    def __init__(self, inner: PerSample, preprocess: Preprocess) -> None:
+        self.spec = preprocessed_spec(inner.spec, preprocess)
+        self._inner, self._preprocess = inner, preprocess
+
+    def read(self, row: int, out: NDArray) -> None:
+        # A fresh array each time: the user's function may keep what it is given.
+        sample = np.empty(self._inner.spec.shape, self._inner.spec.dtype)
+        self._inner.read(row, sample)
+        result = np.asarray(self._preprocess(sample))
+        if _kept_spec(result) != self.spec:
+            raise BadValue(
+                f"becomes {Spec.of(result)} by preprocess, which made {self.spec} of a blank sample",
+                "Let preprocess return one shape and dtype for every sample.",
+            )
+        store(result, out, remedy="Let preprocess return values of that range, or floats.")
+
+    def file(self, row: int) -> str | None:
+        return self._inner.file(row)
+
+
+class _Filled(PerSample):
+    def __init__(self, inner: PerSample, is_null: NDArray, fill: NDArray) -> None:
+        self.spec = inner.spec
+        self._inner, self._is_null, self._fill = inner, is_null, fill
+
+    def read(self, row: int, out: NDArray) -> None:
+        if self._is_null[row]:
+            out[...] = self._fill
+        else:
+            self._inner.read(row, out)
+
+    def file(self, row: int) -> str | None:
+        return None if self._is_null[row] else self._inner.file(row)
+
+
+def is_raise(missing: Any) -> bool:
+    """Tell whether `missing` asks for an error. Compared with care: it may be an array."""
+    return isinstance(missing, str) and missing == "raise"
+
+
+def fill_value(missing: Any, spec: Spec) -> NDArray:
+    """Return what fills a missing sample of `spec`.
+
+    Raises:
+        DeclarationError: If it has another shape, or is nothing that the dtype can hold.
+    """
+    filled = np.empty(spec.shape, spec.dtype)
+    try:
+        value = np.asarray(0 if isinstance(missing, str) and missing == "zero" else missing)
+        if value.dtype.kind in "biuf":
+            store(np.broadcast_to(value, spec.shape), filled)
+            return filled
+    except (ValueError, BadValue):
+        pass
+    raise DeclarationError(
+        f'missing must be "raise", "zero" or a value that fills {spec}; received {missing!r}.'
+    )
+
+
+def missing_value(is_null: NDArray) -> BadValue:
+    """Return the fact that a row is null where nothing says what then."""
+    return BadValue(
+        f"is missing: the column is null{such_rows(int(is_null.sum()))}",
+        'Fill it in, leave the row out with data.select, or declare the field with missing="zero" or '
+        "a value.",
+        row=int(np.flatnonzero(is_null)[0]),
+    )
+
+
+def such_rows(count: int) -> str:
+    """Say how many rows are like the one that a message is about, if there are more."""
+    return f" ({count:,} such rows)" if count > 1 else ""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what a library says, or else the name of its exception."""
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
+
+
+def store(
+    values: NDArray,
+    out: NDArray,
+    *,
+    scale: float | None = None,
+    rows: NDArray | None = None,
+    remedy: str = "",
+) -> None:
+    """Write numbers of any dtype to `out`, refusing those that its dtype cannot hold.
+
+    Floats are rounded to the precision of `out`; integers must be held exactly.
+
+    Args:
+        values: The numbers, in the shape of `out`.
+        out: Where they are written.
+        scale: Multiplied with every number, where `out` holds floats.
+        rows: ``int64[n]``, the row that each entry of the first axis is, to be named in an error.
+        remedy: What an error tells the user to do.
+
+    Raises:
+        BadValue: If a number does not fit: it is too large, or not an integer where `out` holds those.
+    """
+    try:
+        with np.errstate(over="raise", invalid="ignore"):
+            if scale is None:
+                np.copyto(out, values, casting="unsafe")
+            else:
+                precision = np.result_type(out.dtype, np.float32)
+                np.multiply(values, scale, out=out, dtype=precision, casting="unsafe")
+        fits = out.dtype.kind == "f" or np.can_cast(values.dtype, out.dtype) or (out == values).all()
+    except FloatingPointError:
+        fits = False
+    if not fits:
+        raise _unfit(values, out.dtype, scale, rows, remedy)
+
+
+def _unfit(
+    values: NDArray, dtype: np.dtype[Any], scale: float | None, rows: NDArray | None, remedy: str
+) -> BadValue:
+    with np.errstate(all="ignore"):
+        wanted = values if scale is None else values * scale
+        kept = wanted.astype(dtype)
+        lost = np.isinf(kept) & np.isfinite(wanted) if dtype.kind == "f" else kept != wanted
+    place = tuple(np.argwhere(lost)[0])
+    return BadValue(
+        f"holds {wanted[place]}, which {dtype} cannot hold",
+        remedy or f'Pass dtype="{values.dtype.name}", or correct the value.',
+        row=None if rows is None else int(rows[place[0]]),
+    )

@@ -1,0 +1,154 @@
+"""The structure of a batch: which fields stand where, and under which names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from multifeed.errors import DeclarationError, NotAdaptedError, lines, near
+from multifeed.fields.base import Field
+from multifeed.fields.weight import Ones, Weight
+from multifeed.table import Columns
+
+# One field, or several in the structure in which a batch shall have them.
+Fields = Field | Sequence[Field] | Mapping[str, Field]
+
+# One field's name, or several in the structure in which they were declared.
+Names = str | tuple[str, ...] | dict[str, str]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The structure of a batch: which names stand where.
+
+    Args:
+        inputs: Names of the inputs.
+        targets: Names of the targets, or None.
+        weights: Names of the sample weights, in the structure of the targets, or None.
+    """
+
+    inputs: Names
+    targets: Names | None
+    weights: Names | None
+
+    @cached_property
+    def parts(self) -> tuple[Names, ...]:
+        """Inputs, targets and weights, as far as there are any."""
+        return tuple(each for each in (self.inputs, self.targets, self.weights) if each is not None)
+
+    def pack(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the values by name in this structure."""
+        return tuple([pack(part, values) for part in self.parts])
+
+    def pack_many(self, values: Mapping[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
+        """Return many batches, given each name's values in all of them; faster than one by one."""
+        return list(zip(*(_pack_many(part, values) for part in self.parts), strict=True))
+
+
+def flat(names: Names) -> list[str]:
+    """Return all names of a structure, in order."""
+    if isinstance(names, str):
+        return [names]
+    return list(names.values() if isinstance(names, dict) else names)
+
+
+def pack(names: Names, values: Mapping[str, Any]) -> Any:
+    """Return the values by name in the structure of `names`."""
+    if isinstance(names, str):
+        return values[names]
+    if isinstance(names, dict):
+        return {label: values[name] for label, name in names.items()}
+    return tuple([values[name] for name in names])
+
+
+def _pack_many(names: Names, values: Mapping[str, Sequence[Any]]) -> Sequence[Any]:
+    if isinstance(names, str):
+        return values[names]
+    together = zip(*(values[name] for name in flat(names)), strict=True)
+    if isinstance(names, dict):
+        labels = list(names)
+        return [dict(zip(labels, each, strict=True)) for each in together]
+    return list(together)
+
+
+def named(role: str, fields: Fields, known: dict[str, Field]) -> Names:
+    """Name the fields of one role, add them to `known`, and return their structure of names."""
+    if isinstance(fields, Field):
+        return _add(fields.name, fields, known, renames=True)
+    if isinstance(fields, Mapping) and fields:
+        return {label: _add(label, _field(role, f), known) for label, f in fields.items()}
+    if isinstance(fields, Sequence) and not isinstance(fields, str) and fields:
+        return tuple(_add(_field(role, f).name, f, known, renames=True) for f in fields)
+    raise DeclarationError(
+        lines(
+            f"{role} must be a field, a tuple of fields, or a dict of fields by name.",
+            f"Received: {fields!r}.",
+            'Write e.g. inputs={"image": mf.Image("file", size=224)}.',
+        )
+    )
+
+
+def _field(role: str, field: object) -> Field:
+    if isinstance(field, Field):
+        return field
+    raise DeclarationError(
+        lines(
+            f"{role} holds fields; received {field!r}.",
+            "Wrap the column's name: mf.Numeric, mf.Category, mf.Image or mf.Array.",
+        )
+    )
+
+
+def _add(name: str, field: Field, known: dict[str, Field], *, renames: bool = False) -> str:
+    chosen = name
+    number = 0
+    while renames and chosen in known:
+        number += 1
+        chosen = f"{name}_{number}"
+    if not isinstance(chosen, str) or not chosen:
+        raise DeclarationError(f"the name of a field is a text that is not empty; received {name!r}.")
+    if chosen in known:
+        raise DeclarationError(
+            lines(
+                f"names are unique over inputs and targets; {name!r} is used twice.",
+                "Rename one of the two in its dict.",
+            )
+        )
+    known[chosen] = field
+    return chosen
+
+
+def check_field(name: str, field: Field, columns: Columns) -> None:
+    """Raise if the columns do not suit a field; the error names it."""
+    try:
+        field.check(columns)
+        field.spec(columns, None)
+    except NotAdaptedError:
+        pass
+    except DeclarationError as error:
+        # The field knows the column; only the dataset knows under which name it was declared.
+        raise DeclarationError(f"field {name!r}: {error}") from error
+
+
+def weight_fields(
+    sample_weight: str | Mapping[str, str] | None, targets: Names | None
+) -> dict[str, Field]:
+    """Return the field of each target's weights, by name and in the order of the targets."""
+    if sample_weight is None:
+        return {}
+    if targets is None:
+        raise DeclarationError(
+            lines("sample_weight weighs the loss of targets, and there are none.", "Pass targets=.")
+        )
+    names = flat(targets)
+    if isinstance(sample_weight, str):
+        return {f"sample_weight:{name}": Weight(sample_weight) for name in names}
+    for name in sample_weight:
+        if name not in names:
+            raise DeclarationError(lines(f"sample_weight names no target {name!r}.", near(name, names)))
+    return {
+        f"sample_weight:{name}": Weight(sample_weight[name]) if name in sample_weight else Ones()
+        for name in names
+    }

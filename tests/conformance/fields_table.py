@@ -1,0 +1,259 @@
+"""Every kind of field, declared in all the ways that read differently: a new field is one more entry."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import simplejpeg
+from PIL import Image as PILImage
+from skimage import data as photographs
+
+import multifeed as mf
+from multifeed.fields.base import Field
+from multifeed.fields.weight import Ones, Weight
+
+COUNT = 7
+KEYS = [f"k{number}" for number in range(COUNT)]
+
+Columns = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A field, and rows that it can read.
+
+    Args:
+        name: What tests call it.
+        field: The declaration.
+        columns: Function of a folder that returns the columns; it may write files to the folder.
+        file: The column of file names, where the field reads files.
+        nullable: Whether the field reads one column that could have nulls.
+    """
+
+    name: str
+    field: Field
+    columns: Callable[[Path], Columns]
+    file: str | None = None
+    nullable: bool = True
+
+    def dataset(self, folder: Path, **options: Any) -> mf.Dataset:
+        """Return a dataset of this field alone, ready to be read."""
+        return self.declare(self.columns(folder), folder, **options)
+
+    def declare(self, columns: Columns, folder: Path, **options: Any) -> mf.Dataset:
+        """Return a dataset of this field over columns that were built before."""
+        inputs = {"x": options.pop("field", self.field)}
+        options = {"root": folder} | options
+        data = mf.Dataset({"id": KEYS, **columns}, inputs=inputs, key="id", **options)
+        data.adapt()
+        return data
+
+
+@cache
+def patches(mode: str = "RGB") -> list[np.ndarray]:
+    """Return small pieces of a photograph, of several sizes."""
+    picture = np.asarray(PILImage.fromarray(photographs.coffee()).convert(mode))
+    return [
+        np.ascontiguousarray(picture[20 * number :, 30 * number :][: 40 + 5 * number, : 60 - 3 * number])
+        for number in range(COUNT)
+    ]
+
+
+def encoded(image: np.ndarray, kind: str) -> bytes:
+    """Return an image as the content of a file."""
+    if kind == "JPEG":
+        grey = image.ndim == 2
+        pixels = image[:, :, None] if grey else image
+        return simplejpeg.encode_jpeg(pixels, quality=95, colorspace="GRAY" if grey else "RGB")
+    stream = io.BytesIO()
+    PILImage.fromarray(image).save(stream, kind)
+    return stream.getvalue()
+
+
+def image_files(folder: Path, *, kind: str = "JPEG", mode: str = "RGB") -> Columns:
+    """Write an image for each row."""
+    names = [f"image{number}.{kind.lower()}" for number in range(COUNT)]
+    for name, image in zip(names, patches(mode), strict=True):
+        (folder / name).write_bytes(encoded(image, kind))
+    return {"file": names}
+
+
+def image_bytes(folder: Path) -> Columns:
+    """Return an encoded image for each row."""
+    return {"image": [encoded(image, "PNG") for image in patches()]}
+
+
+def label_maps(folder: Path) -> Columns:
+    """Write a map of four labels for each row."""
+    names = [f"mask{number}.png" for number in range(COUNT)]
+    for number, name in enumerate(names):
+        labels = np.random.default_rng(number).integers(0, 4, (40, 60), np.uint8) * 60
+        (folder / name).write_bytes(encoded(labels, "PNG"))
+    return {"file": names}
+
+
+def npy_files(folder: Path, *, dtype: str = "float32", ragged: bool = False) -> Columns:
+    """Write an array for each row."""
+    names = [f"array{number}.npy" for number in range(COUNT)]
+    for number, name in enumerate(names):
+        length = 2 + 2 * number if ragged else 5
+        values = np.random.default_rng(number).integers(0, 250, (length, 3)).astype(dtype)
+        np.save(folder / name, np.asfortranarray(values) if number % 2 else values)
+    return {"file": names}
+
+
+def npz_files(folder: Path) -> Columns:
+    """Write an archive of two arrays for each row."""
+    names = [f"array{number}.npz" for number in range(COUNT)]
+    for number, name in enumerate(names):
+        values = np.random.default_rng(number).random((5, 3), np.float32)
+        pack = np.savez_compressed if number % 2 else np.savez
+        pack(folder / name, other=np.arange(9), scan=values)
+    return {"file": [f"{name}::scan" for name in names]}
+
+
+def memory(values: Any) -> Callable[[Path], Columns]:
+    """Return a builder of one column that is in memory."""
+    return lambda folder: {"values": values}
+
+
+def memmap(folder: Path, *, order: str = "C") -> Columns:
+    """Write one array of all rows, and map it."""
+    values = np.random.default_rng(0).integers(0, 256, (COUNT, 4, 5), np.uint8)
+    np.save(folder / "all.npy", np.asarray(values, order=order))
+    return {"values": np.load(folder / "all.npy", mmap_mode="r")}
+
+
+def lists(lengths: list[int]) -> pa.Array:
+    """Return lists of integers."""
+    return pa.array([list(range(10 * row, 10 * row + length)) for row, length in enumerate(lengths)])
+
+
+def columns_of(**columns: Any) -> Callable[[Path], Columns]:
+    """Return a builder of several columns that are in memory."""
+    return lambda folder: columns
+
+
+def halved(sample: np.ndarray) -> np.ndarray:
+    """Return every other row, in floats: a preprocess that changes shape and dtype."""
+    return sample[::2] / 2
+
+
+NUMBERS = np.linspace(-3.0, 7.5, COUNT)
+TENSORS = np.arange(COUNT * 6, dtype=np.int64).reshape(COUNT, 2, 3)
+RAGGED = lists([3, 0, 5, 9, 1, 4, 2])
+
+EXAMPLES = [
+    Example("image", mf.Image("file", size=(24, 32)), image_files, "file"),
+    Example(
+        "image-float-base-gray",
+        mf.Image(
+            "file",
+            size=(9, 12),
+            base_size=(18, 20),
+            color_mode="grayscale",
+            dtype="float32",
+            scale=1 / 255,
+        ),
+        image_files,
+        "file",
+    ),
+    Example(
+        "image-padded-rgba",
+        mf.Image("file", size=(16, 40), color_mode="rgba", pad_to_aspect_ratio=True, antialias=True),
+        partial(image_files, kind="PNG"),
+        "file",
+    ),
+    Example(
+        "image-cropped-webp",
+        mf.Image("file", size=15, crop_to_aspect_ratio=True, dtype="float16"),
+        partial(image_files, kind="WEBP"),
+        "file",
+    ),
+    Example("image-gif", mf.Image("file", size=20), partial(image_files, kind="GIF", mode="P"), "file"),
+    Example(
+        "image-tiff-cmyk", mf.Image("file", 20), partial(image_files, kind="TIFF", mode="CMYK"), "file"
+    ),
+    Example("image-bmp", mf.Image("file", 70), partial(image_files, kind="BMP"), "file"),
+    Example(
+        "image-gray-jpeg", mf.Image("file", 20), partial(image_files, kind="JPEG", mode="L"), "file"
+    ),
+    Example(
+        "image-labels",
+        mf.Image("file", size=(25, 7), color_mode="grayscale", interpolation="nearest"),
+        label_maps,
+        "file",
+    ),
+    Example("image-preprocessed", mf.Image("file", 20, preprocess=halved), image_files, "file"),
+    Example("image-bytes", mf.Image("image", size=16), image_bytes),
+    Example("numeric", mf.Numeric("values"), memory(NUMBERS)),
+    Example(
+        "numeric-normalized",
+        mf.Numeric(["a", "b*"], normalize=True, missing="mean"),
+        columns_of(a=NUMBERS, b1=[1, None, 3, 4, 5, 6, 7], b2=pa.array([True] * COUNT)),
+    ),
+    Example("category", mf.Category("values"), memory(["b", "a", "c", "a", "b", "c", "a"])),
+    Example(
+        "category-one-hot", mf.Category("values", one_hot=True, oov=True), memory([3, 1, 2, 3, 1, 2, 3])
+    ),
+    Example(
+        "category-given",
+        mf.Category("values", vocabulary=[False, True]),
+        memory(np.array([True, False] * 3 + [True])),
+    ),
+    Example("array", mf.Array("values"), memory(TENSORS), nullable=False),
+    Example("array-reshaped", mf.Array("values", (3, 2), scale=0.5), memory(TENSORS), nullable=False),
+    Example(
+        "array-padded", mf.Array("values", pad_to=5, padding="pre"), memory(TENSORS), nullable=False
+    ),
+    Example("array-foreign", mf.Array("values"), memory(TENSORS.astype(">f8")), nullable=False),
+    Example("array-scalar", mf.Array("values"), memory([1, 2, 3, 4, 5, 6, 7])),
+    Example("array-memmap", mf.Array("values"), memmap, nullable=False),
+    Example("array-memmap-fortran", mf.Array("values"), partial(memmap, order="F"), nullable=False),
+    Example(
+        "array-preprocessed", mf.Array("values", preprocess=halved), memory(TENSORS), nullable=False
+    ),
+    Example(
+        "array-columns",
+        mf.Array("pixel*", (2, 2), dtype="uint8"),
+        columns_of(pixel0=range(7), pixel1=np.arange(7), pixel2=[1, 2, 3] * 2 + [1], pixel3=[9] * 7),
+        nullable=False,
+    ),
+    Example("array-lists", mf.Array("values", (2, 2)), memory(lists([4] * COUNT))),
+    Example("array-ragged", mf.Array("values", pad_to=4, truncating="pre"), memory(RAGGED)),
+    Example(
+        "array-fixed-lists",
+        mf.Array("values"),
+        memory(pa.FixedSizeListArray.from_arrays(pa.array(np.arange(2.0 * COUNT)), 2)),
+    ),
+    Example(
+        "array-tensors",
+        mf.Array("values"),
+        memory(pa.FixedShapeTensorArray.from_numpy_ndarray(TENSORS.astype(np.float32))),
+    ),
+    Example("array-npy", mf.Array("file", (5, 3)), npy_files, "file"),
+    Example(
+        "array-npy-ragged",
+        mf.Array("file", (None, 3), pad_to=6, dtype="int32"),
+        partial(npy_files, dtype="int64", ragged=True),
+        "file",
+    ),
+    Example(
+        "array-npy-preprocessed",
+        mf.Array("file", (5, 3), dtype="uint8", preprocess=halved),
+        partial(npy_files, dtype="uint8"),
+        "file",
+    ),
+    Example("array-npz", mf.Array("file", (5, 3)), npz_files, "file"),
+    Example("weight", Weight("values"), memory(np.abs(NUMBERS))),
+    Example("weight-ones", Ones(), memory(NUMBERS)),
+]
+
+FILE_EXAMPLES = [example for example in EXAMPLES if example.file]

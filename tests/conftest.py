@@ -1,0 +1,65 @@
+"""Shared by all tests: which of them a run collects, and small real data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+from skimage import data as photographs
+
+import multifeed as mf
+
+# Tests that import Keras run once a backend: KERAS_BACKEND=jax pytest tests/keras (see Makefile).
+if "KERAS_BACKEND" not in os.environ:
+    collect_ignore_glob = ["keras/*"]
+
+
+@pytest.fixture(scope="session")
+def full_length() -> bool:
+    """Whether slow tests run at full length (`make test-slow`)."""
+    return bool(os.environ.get("MULTIFEED_SLOW"))
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 23 pairs of JPEG patches, left/p00.jpg and right/p00.jpg, cut from a photograph."""
+    folder = tmp_path_factory.mktemp("photos")
+    picture = photographs.coffee()
+    for side, shift in (("left", 0), ("right", 40)):
+        (folder / side).mkdir()
+        for number in range(23):
+            top, left = 7 * number, 11 * number + shift
+            patch = np.ascontiguousarray(picture[top : top + 60, left : left + 80])
+            data = simplejpeg.encode_jpeg(patch, quality=90)
+            (folder / side / f"p{number:02}.jpg").write_bytes(data)
+    return folder
+
+
+@pytest.fixture
+def pairs(photos: Path) -> mf.Dataset:
+    """23 samples of two photographs, two numbers and a class, with a key."""
+    keys = [f"p{number:02}" for number in range(23)]
+    rows = mf.align(
+        "id",
+        left=f"{photos}/left/{{id}}.jpg",
+        right=f"{photos}/right/{{id}}.jpg",
+        table={
+            "id": keys,
+            "age": np.arange(23) * 1.5,
+            "kind": [("a", "b", "c")[number % 3] for number in range(23)],
+            "number": np.arange(23),
+        },
+    )
+    return mf.Dataset(
+        rows,
+        key="id",
+        inputs={
+            "left": mf.Image("left", size=(24, 32)),
+            "right": mf.Image("right", size=(20, 20), color_mode="grayscale"),
+            "age": mf.Numeric("age"),
+        },
+        targets={"kind": mf.Category("kind", vocabulary=["a", "b", "c"]), "number": mf.Array("number")},
+    )

@@ -1,0 +1,207 @@
+"""Files are read whole, if they are regular and lie where they may."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from multifeed import files
+from multifeed.errors import BadValue
+from multifeed.files import Folder, read_file
+
+REPLACE = "Replace the file, or leave the row out with data.select."
+
+
+def refused(act: Callable[[], object]) -> tuple[str, str]:
+    """Return the reason and the remedy of the refusal."""
+    with pytest.raises(BadValue) as caught:
+        act()
+    return caught.value.reason, caught.value.remedy
+
+
+@pytest.mark.parametrize("size", [1, 100, 1_000_000])
+def test_a_file_is_read_whole(tmp_path: Path, size: int) -> None:
+    """Byte by byte."""
+    content = os.urandom(size)
+    (tmp_path / "x").write_bytes(content)
+    assert read_file(f"{tmp_path}/x") == content
+
+
+def test_a_file_is_read_whole_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one call returns less than was asked for, as it does above 2 GiB."""
+    content = os.urandom(1000)
+    (tmp_path / "x").write_bytes(content)
+    read = os.read
+    monkeypatch.setattr(files.os, "read", lambda handle, size: read(handle, min(size, 300)))
+    assert read_file(f"{tmp_path}/x") == content
+
+
+def test_a_file_that_shrinks_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of it; whoever decodes it will say that it is damaged."""
+    path = tmp_path / "x"
+    path.write_bytes(bytes(1000))
+    read = os.read
+
+    def shrink(handle: int, size: int) -> bytes:
+        os.truncate(path, 400)
+        return read(handle, size)
+
+    monkeypatch.setattr(files.os, "read", shrink)
+    assert read_file(str(path)) == bytes(400)
+
+
+@pytest.mark.timeout(10)
+def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    """Without waiting for a writer, and without reading from a device."""
+    os.mkfifo(tmp_path / "pipe")
+    remedy = "Only regular files are read; leave the row out with data.select."
+    for path, kind in (
+        (f"{tmp_path}/pipe", "a named pipe"),
+        (f"{tmp_path}", "a folder"),
+        ("/dev/zero", "a device"),
+    ):
+        reason = refused(lambda path=path: read_file(path))
+        assert reason == (f"is not a regular file but {kind}", remedy)
+
+
+def test_a_socket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot even be opened."""
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        reason, remedy = refused(lambda: read_file("socket"))
+    assert reason == "cannot be opened (No such device or address)"
+    assert remedy == REPLACE
+
+
+def test_what_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with its own reason."""
+    (tmp_path / "empty").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "x").write_bytes(b"x")
+    for name, reason in (
+        ("no", "does not exist"),
+        ("no/no", "does not exist"),
+        ("x/no", "cannot be opened (Not a directory)"),
+        ("empty", "is empty (0 bytes)"),
+        ("loop", "cannot be opened (Too many levels of symbolic links)"),
+        ("a\0b", "cannot be opened (embedded null byte)"),
+        ("y" * 300, "cannot be opened (File name too long)"),
+    ):
+        for folder in (Folder(None, confined=False), Folder(str(tmp_path), confined=True)):
+            name_there = name if folder.confined else f"{tmp_path}/{name}"
+            assert refused(lambda f=folder, n=name_there: f.read(n)) == (reason, REPLACE)
+
+    def fail(handle: int, size: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(files.os, "read", fail)
+    reason = refused(lambda: read_file(f"{tmp_path}/x"))[0]
+    assert reason == "cannot be read (Input/output error)"
+
+
+def test_a_file_larger_than_memory_is_told(tmp_path: Path) -> None:
+    """A file of 8 TiB of holes, say."""
+    with (tmp_path / "holes").open("wb") as stream:
+        try:
+            stream.truncate(2**43)
+        except OSError:
+            pytest.skip("this file system has no files of 8 TiB")
+
+    def no_memory(handle: int, size: int) -> bytes:
+        raise MemoryError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files.os, "read", no_memory)
+        reason = refused(lambda: read_file(f"{tmp_path}/holes"))[0]
+    assert reason == "does not fit into memory (8,796,093,022,208 bytes)"
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    """Neither by files that are read, nor by those that are refused."""
+    (tmp_path / "x").write_bytes(b"x")
+    (tmp_path / "empty").touch()
+    before = len(os.listdir("/dev/fd"))
+    for _ in range(20):
+        read_file(f"{tmp_path}/x")
+        for name in ("empty", "no", ""):
+            refused(lambda name=name: read_file(f"{tmp_path}/{name}"))
+    assert len(os.listdir("/dev/fd")) == before
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Return a folder 'in' beside a folder 'out', with links from one to the other."""
+    for path in ("in/x", "in/deep/er/x", "out/x", "in-side/x"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(path.encode())
+    (tmp_path / "in" / "link").symlink_to("deep/er/x")
+    (tmp_path / "in" / "door").symlink_to(tmp_path / "out")
+    (tmp_path / "in" / "window").symlink_to("../out/x")
+    (tmp_path / "in" / "round").symlink_to("../in/deep")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x", "in/x"),
+        ("./deep/../x", "in/x"),
+        ("deep/er/x", "in/deep/er/x"),
+        ("../in/x", "in/x"),
+        ("link", "in/deep/er/x"),
+        ("round/er/x", "in/deep/er/x"),
+        ("{tree}/in/x", "in/x"),
+        ("../out/x", None),
+        ("deep/../../out/x", None),
+        ("door/x", None),
+        ("window", None),
+        ("../in-side/x", None),
+        ("round/../../out/x", None),
+        ("{tree}/out/x", None),
+        ("/etc/passwd", None),
+        ("..", None),
+        (".", None),
+        ("", None),
+        ("deep/../..", None),
+        ("../out/nothing", None),
+    ],
+)
+def test_confined_names_stay_under_their_folder(tree: Path, name: str, content: str | None) -> None:
+    """Links are followed before it is decided; files outside are not told apart from none."""
+    top = os.path.join(tree, "in")
+    name = name.format(tree=tree)
+    for _ in range(2):  # the second time, the folder is known
+        if content is not None:
+            assert Folder(top, confined=True).read(name).decode() == content
+            continue
+        assert refused(lambda: Folder(top, confined=True).read(name)) == (
+            f"leads out of the folder of its table, {os.path.realpath(top)!r}",
+            "File names from a table file stay under its folder: pass root= to mf.Dataset to move that "
+            "folder, or allow_outside=True if you trust the table.",
+        )
+
+
+def test_a_folder_may_itself_be_a_link(tree: Path) -> None:
+    """What counts is where it leads."""
+    (tree / "alias").symlink_to("in")
+    folder = Folder(f"{tree}/alias", confined=True)
+    assert folder.read("x") == b"in/x"
+    assert folder.read("link") == b"in/deep/er/x"
+    assert folder.path("x") == f"{tree}/alias/x"
+
+
+def test_the_root_of_all_folders_confines_nothing(tree: Path) -> None:
+    """Everything lies under it."""
+    assert Folder("/", confined=True).read(f"{tree}/out/x") == b"out/x"
+
+
+def test_names_that_are_not_confined_go_anywhere(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative to the folder, or to the working directory."""
+    assert Folder(f"{tree}/in", confined=False).read("../out/x") == b"out/x"
+    monkeypatch.chdir(tree / "in")
+    assert Folder(None, confined=False).read("door/x") == b"out/x"

@@ -1,0 +1,68 @@
+"""The rooms: imports run one way, Keras is in one room, heavy packages are asked for late."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import multifeed
+
+SOURCE = Path(multifeed.__file__).parent
+
+# From the bottom up. A room may import the rooms before it, and the files of its own.
+ROOMS = [
+    "errors", "spec", "files", "table", "listing", "sources", "align", "fields", "structure", "order",
+    "split", "batch",
+    "dataset", "buffers", "workers", "feed", "keras", "__init__",
+]  # fmt: skip
+
+
+def room_of(module: str) -> str:
+    """Return the room of 'multifeed.fields.image': 'fields'."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def imports(path: Path, *, anywhere: bool) -> set[str]:
+    """Return the modules that a file imports: at its top, or anywhere in it."""
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if anywhere else iter(tree.body)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_run_one_way(path: Path) -> None:
+    """No room imports one that stands above it."""
+    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    assert room in ROOMS, "a new room needs its place in the order"
+    if room == "__init__":
+        return
+    for module in imports(path, anywhere=True):
+        if module.split(".")[0] == "multifeed":
+            assert ROOMS.index(room_of(module)) <= ROOMS.index(room), f"{room} imports {module}"
+
+
+def test_only_one_room_knows_keras() -> None:
+    """No file but keras.py imports Keras or a backend, however late."""
+    hosts = {"keras", "tensorflow", "jax", "torch"}
+    for path in FILES:
+        if path.name != "keras.py":
+            assert not hosts & {name.split(".")[0] for name in imports(path, anywhere=True)}, path
+
+
+def test_workers_know_nothing_of_data() -> None:
+    """The engines import nothing of this package, and no NumPy."""
+    for path in (SOURCE / "workers").glob("*.py"):
+        names = {name.split(".")[0] for name in imports(path, anywhere=True)}
+        assert not {"multifeed", "numpy", "pyarrow"} & names, path
