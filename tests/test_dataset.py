@@ -353,3 +353,11 @@ def test_the_folder_of_a_table_file_is_where_its_names_start(photos: Path) -> No
     np.testing.assert_array_equal(allowed[0][0], here)
     moved = mf.Dataset({"file": ["p00.jpg"]}, inputs=image, root=photos / "left")
     np.testing.assert_array_equal(moved[0][0], here)
+
+
+def test_columns_stand_in_the_order_of_the_mapping() -> None:
+    """Lists and arrays mixed in a dict keep their order: a pattern reads them as they stand."""
+    rows = {"p0": [1, 2], "p1": np.array([3, 4]), "p2": [5, 6]}
+    data = mf.Dataset(rows, inputs=mf.Array("p*"))
+    assert data[0][0].tolist() == [1, 3, 5]
+    assert list(data.select([1]).rows) == ["p0", "p1", "p2"]

@@ -83,8 +83,8 @@ class Plan:
             lines(
                 f"reading {name!r} of {_sample(key, row)} raised {type(error).__name__}: {error}.",
                 f"File: {file} (row {row})." if file else f"Row: {row}.",
-                "The exception above is the original; a function passed as preprocess= must accept "
-                "every sample.",
+                "The exception above is the original. If it came from your preprocess=, that function "
+                "must accept every sample.",
             ),
             field=name,
             key=key,

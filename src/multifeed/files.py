@@ -111,6 +111,7 @@ def _real_path(path: str) -> str:
     return os.path.join(_real_folder(folder), name)
 
 
+# Folders are taken not to become links to elsewhere while the process runs; files are looked at anew.
 @lru_cache(maxsize=4096)
 def _real_folder(folder: str) -> str:
     return os.path.realpath(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,27 +28,30 @@ class Columns:
 
     Args:
         arrow: The Arrow columns.
-        arrays: The NumPy columns; their first axis is the rows.
+        arrays: The NumPy columns, whose first axis is the rows; None where a table came.
+        names: All names in order, where a mapping came.
     """
 
-    def __init__(self, arrow: pa.Table, arrays: Mapping[str, np.ndarray] | None = None) -> None:
+    def __init__(
+        self,
+        arrow: pa.Table,
+        arrays: Mapping[str, np.ndarray] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
         self._arrow = arrow
+        self._is_mapping = arrays is not None
         self._arrays = dict(arrays or {})
+        self.names = list(names or [*arrow.column_names, *self._arrays])
         lengths = dict.fromkeys(arrow.column_names, arrow.num_rows)
         self.count = one_length(lengths | {name: len(a) for name, a in self._arrays.items()})
 
-    @property
-    def names(self) -> list[str]:
-        """Names of all columns."""
-        return [*self._arrow.column_names, *self._arrays]
-
     def __contains__(self, name: str) -> bool:
-        return name in self._arrays or name in self._arrow.column_names
+        return name in self.names
 
     def __getitem__(self, name: str) -> Column:
         if name in self._arrays:
             return self._arrays[name]
-        if name in self._arrow.column_names:
+        if name in self.names:
             return self._arrow.column(name)
         raise DeclarationError(lines(f"the row table has no column {name!r}.", near(name, self.names)))
 
@@ -74,10 +77,12 @@ class Columns:
     def take(self, index: np.ndarray) -> pa.Table | dict[str, Any]:
         """Return the rows at `index`, in the form that the columns came in."""
         table = self._arrow.take(pa.array(index))
-        if not self._arrays:
+        if not self._is_mapping:
             return table
-        taken = {name: array[index] for name, array in self._arrays.items()}
-        return {name: table.column(name) for name in table.column_names} | taken
+        return {
+            name: self._arrays[name][index] if name in self._arrays else table.column(name)
+            for name in self.names
+        }
 
 
 def one_length(lengths: Mapping[str, int]) -> int:
@@ -384,7 +389,7 @@ def _from_mapping(source: Mapping[str, Any], what: str) -> Columns:
         else:
             arrow[name] = column
     one_length({name: len(column) for name, column in {**arrow, **arrays}.items()})
-    return Columns(_settled(pa.table(arrow)), arrays)
+    return Columns(_settled(pa.table(arrow)), arrays, list(source))
 
 
 def _column(name: str, values: Any) -> Column:

@@ -181,6 +181,7 @@ EXAMPLES = [
     Example(
         "image-tiff-cmyk", mf.Image("file", 20), partial(image_files, kind="TIFF", mode="CMYK"), "file"
     ),
+    Example("image-jpeg2000", mf.Image("file", 20), partial(image_files, kind="JPEG2000"), "file"),
     Example("image-bmp", mf.Image("file", 70), partial(image_files, kind="BMP"), "file"),
     Example(
         "image-gray-jpeg", mf.Image("file", 20), partial(image_files, kind="JPEG", mode="L"), "file"

@@ -162,6 +162,7 @@ def test_missing_fills_what_is_null(example: Example, tmp_path: Path, missing: A
     others = np.delete(ROWS, BAD)
     assert_same_bytes(found[others], whole[others])
     assert (found[BAD] == (0 if missing == "zero" else 1)).all()
+    assert_same_bytes(read(data.select([0, BAD, 6]), [1, 0, 2]), found[[BAD, 0, 6]])
 
 
 @filling
@@ -424,7 +425,7 @@ print(refused)
 @pytest.mark.parametrize(
     "name",
     ["image", "image-padded-rgba", "image-cropped-webp", "image-gif", "image-tiff-cmyk", "image-bmp",
-     "array-npy", "array-npz"],
+     "image-jpeg2000",     "array-npy", "array-npz"],
 )  # fmt: skip
 def test_mutated_files_are_errors_or_images(name: str, tmp_path: Path, full_length: bool) -> None:
     """Whatever bytes are changed: an error that names the file, or a sample; never a crash."""

@@ -185,6 +185,7 @@ def test_scale_makes_floats() -> None:
         (np.array([[1.0, 2], [3, 1e300]]), {}, ("1e+300", "float32", "float64")),
         (np.array([1, 70_000]), {"dtype": "float16"}, ("70000", "float16", "int64")),
         (np.array([1.0, 1e30]), {"scale": 1e10}, ("1e+40", "float32", "float64")),
+        (np.float32([1, 2.0**120]), {"scale": 2.0**20}, (str(2.0**140), "float32", "float32")),
     ],
 )
 def test_a_number_that_the_dtype_cannot_hold_is_told(
@@ -210,6 +211,7 @@ def test_a_number_that_the_dtype_cannot_hold_is_told(
 
 def test_what_a_dtype_can_hold_is_converted() -> None:
     """Whole floats become integers, floats are rounded, infinity and NaN stay."""
+    assert read(dataset(np.array([1e300, 2e300]), scale=1e-300)).tolist() == [1, 2]
     assert read(dataset(np.array([1.0, -2.0]), dtype="int8")).tolist() == [1, -2]
     assert read(dataset(np.array([1, 0]), dtype="bool")).tolist() == [True, False]
     found = read(dataset(np.array([0.1, np.nan, np.inf, 1e-300])))
@@ -465,9 +467,9 @@ def test_a_column_that_holds_no_such_arrays_is_told(
 
 def test_dtypes_and_shapes_may_come_in_any_form() -> None:
     """As NumPy's dtypes and integers, and as lists."""
-    field = mf.Array("scan", [np.int64(2), 3], dtype=np.float64)
-    assert field == mf.Array("scan", (2, 3), dtype="float64")
-    assert hash(field) == hash(mf.Array("scan", (2, 3), dtype="float64"))
+    field = mf.Array("scan", [np.int64(2), 3], dtype=np.float64, pad_to=np.int32(2))
+    assert repr(field) == repr(mf.Array("scan", (2, 3), dtype="float64", pad_to=2))
+    assert hash(field) == hash(mf.Array("scan", (2, 3), dtype="float64", pad_to=2))
 
 
 # Files ---------------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ def test_a_column_without_labels_teaches_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"column": ["a", "b"]}, "a Category reads one column, by name; received ['a', 'b']."),
+        ({"column": ["a", "b"]}, "mf.Category reads one column, by name; received ['a', 'b']."),
         ({"vocabulary": []}, "a vocabulary names each label once; received no label."),
         ({"vocabulary": ["a", "b", "a"]}, "a vocabulary names each label once; received 'a', 'b', 'a'."),
         (

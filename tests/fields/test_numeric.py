@@ -6,6 +6,7 @@ import decimal
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -37,6 +38,15 @@ def test_columns_stand_in_the_order_of_the_declaration() -> None:
     """A pattern stands for its columns in table order."""
     columns = {"b2": [1.5], "a": [2], "b1": np.array([3.0]), "c": [4]}
     np.testing.assert_array_equal(read(columns, mf.Numeric(["c", "b*", "a"])), [[4, 1.5, 3, 2]])
+
+
+@pytest.mark.parametrize("make", [list, tuple, np.array, pd.Index, iter])
+def test_columns_may_come_in_any_ordered_form(make: Any) -> None:
+    """As lists, or as the columns of a data frame."""
+    columns = {"a": [1], "b": [2]}
+    np.testing.assert_array_equal(read(columns, mf.Numeric(make(["b", "a"]))), [[2, 1]])
+    data = mf.Dataset(columns, inputs=mf.Array(make(["b", "a"])))
+    np.testing.assert_array_equal(data[0][0], [2, 1])
 
 
 @pytest.mark.parametrize(
@@ -194,6 +204,10 @@ def test_a_column_without_a_number_teaches_nothing() -> None:
         (
             {"columns": []},
             "a field reads one or more columns by name; received [].",
+        ),
+        (
+            {"columns": {"a"}},
+            "a field reads one or more columns by name; received {'a'}.",
         ),
         (
             {"columns": 3},

@@ -27,7 +27,6 @@ from multifeed.fields.npy import MAX_UNPACKED_BYTES, parse_npy, unpack_npz
 from multifeed.fields.numeric import is_number
 from multifeed.fields.shared import (
     Preprocess,
-    check_missing,
     check_scale,
     column_names,
     fill_value,
@@ -93,29 +92,34 @@ class Array(Field):
     missing: Any = "raise"
 
     def __post_init__(self) -> None:
-        column_names(self.column)
-        one_of("padding", self.padding, ("post", "pre"))
-        one_of("truncating", self.truncating, ("post", "pre"))
-        # What is declared may come as a list, or as NumPy's dtypes and integers.
+        # What is declared may come as any list, and as NumPy's dtypes and integers.
+        if not isinstance(self.column, str):
+            object.__setattr__(self, "column", column_names(self.column))
         object.__setattr__(self, "shape", _checked_shape(self.shape))
         object.__setattr__(self, "dtype", _checked_dtype(self.dtype))
+        one_of("padding", self.padding, ("post", "pre"))
+        one_of("truncating", self.truncating, ("post", "pre"))
         check_scale(self.scale, self.dtype or "float32")
         if self.pad_to is None:
             if self.shape and self.shape[0] is None:
                 raise _unequal(f"shape={self.shape}")
             return
-        if (whole_number(self.pad_to) or 0) < 1 or self.shape == ():
+        length = whole_number(self.pad_to) or 0
+        if length < 1 or self.shape == ():
             raise DeclarationError(
                 "pad_to is the length of the first axis, at least 1; received "
                 f"pad_to={self.pad_to!r}, shape={self.shape}."
             )
+        object.__setattr__(self, "pad_to", length)
 
     @property
     def reads(self) -> tuple[str, ...]:
         return column_names(self.column)
 
     def check(self, columns: Columns) -> None:
-        check_missing(self.missing, self.spec(columns, None))
+        self._layout(columns)
+        if not is_raise(self.missing):
+            fill_value(self.missing, self.spec(columns, None))
 
     def spec(self, columns: Columns, learned: Learned | None) -> Spec:
         return preprocessed_spec(self._layout(columns).spec, self.preprocess)

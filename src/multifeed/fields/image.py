@@ -18,9 +18,10 @@ from multifeed.fields.decode import CHANNELS, Size, decode
 from multifeed.fields.resize import resize
 from multifeed.fields.shared import (
     Preprocess,
-    check_missing,
     check_scale,
+    fill_value,
     holds_text,
+    is_raise,
     one_column,
     one_of,
     preprocessed_spec,
@@ -125,7 +126,8 @@ class Image(Field):
                     f"Declare images that are in memory already as mf.Array({self.column!r}).",
                 )
             )
-        check_missing(self.missing, self.spec(columns, None))
+        if not is_raise(self.missing):
+            fill_value(self.missing, self.spec(columns, None))
 
     def spec(self, columns: Columns, learned: Learned | None) -> Spec:
         return preprocessed_spec(self._spec, self.preprocess)

@@ -47,11 +47,12 @@ class Numeric(Field):
     missing: Any = "raise"
 
     def __post_init__(self) -> None:
-        column_names(self.columns)
+        if not isinstance(self.columns, str):
+            object.__setattr__(self, "columns", column_names(self.columns))
         words = ("raise", "zero", "mean") if self.normalize else ("raise", "zero")
         is_word = isinstance(self.missing, str) and self.missing in words
-        is_number = isinstance(self.missing, int | float | np.number) and np.isfinite(self.missing)
-        if not is_word and not is_number:
+        fills = isinstance(self.missing, int | float | np.number) and np.isfinite(self.missing)
+        if not is_word and not fills:
             raise DeclarationError(
                 'missing of a Numeric must be "raise", "zero", a finite number, or "mean" with '
                 f"normalize=True; received {self.missing!r}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,11 @@ def one_of(what: str, value: object, allowed: tuple[object, ...]) -> None:
         raise DeclarationError(f"{what} must be one of {listed}; received {value!r}.")
 
 
-def column_names(value: str | Sequence[str]) -> tuple[str, ...]:
+def column_names(value: str | Iterable[str]) -> tuple[str, ...]:
     """Return a declaration's columns as a tuple."""
-    names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Sequence) else ()
+    # The order of a set is another in each process.
+    is_ordered = isinstance(value, Iterable) and not isinstance(value, str | bytes | Set)
+    names = (value,) if isinstance(value, str) else tuple(value) if is_ordered else ()
     if not names or not all(isinstance(name, str) for name in names):
         raise DeclarationError(f"a field reads one or more columns by name; received {value!r}.")
     return names
@@ -35,8 +37,7 @@ def one_column(field: Field, column: object) -> None:
     """Raise unless `column` is the name of a single column."""
     if not isinstance(column, str):
         kind = type(field).__name__
-        article = "an" if kind[0] in "AEIO" else "a"
-        raise DeclarationError(f"{article} {kind} reads one column, by name; received {column!r}.")
+        raise DeclarationError(f"mf.{kind} reads one column, by name; received {column!r}.")
 
 
 def check_scale(scale: object, dtype: str) -> None:
@@ -53,12 +54,6 @@ def check_scale(scale: object, dtype: str) -> None:
                 "where it costs nothing.",
             )
         )
-
-
-def check_missing(missing: object, spec: Spec) -> None:
-    """Raise unless `missing` is ``"raise"``, ``"zero"`` or a value that fills a sample of `spec`."""
-    if not is_raise(missing):
-        fill_value(missing, spec)
 
 
 def whole_number(value: object) -> int | None:
@@ -237,7 +232,7 @@ def store(
             if scale is None:
                 np.copyto(out, values, casting="unsafe")
             else:
-                precision = np.result_type(out.dtype, np.float32)
+                precision = np.result_type(out.dtype, values.dtype, np.float32)
                 np.multiply(values, scale, out=out, dtype=precision, casting="unsafe")
         fits = out.dtype.kind == "f" or np.can_cast(values.dtype, out.dtype) or (out == values).all()
     except FloatingPointError:
@@ -250,7 +245,7 @@ def _unfit(
     values: NDArray, dtype: np.dtype[Any], scale: float | None, rows: NDArray | None, remedy: str
 ) -> BadValue:
     with np.errstate(all="ignore"):
-        wanted = values if scale is None else values * scale
+        wanted = values if scale is None else np.multiply(values, scale, dtype=np.float64)
         kept = wanted.astype(dtype)
         lost = np.isinf(kept) & np.isfinite(wanted) if dtype.kind == "f" else kept != wanted
     place = tuple(np.argwhere(lost)[0])
