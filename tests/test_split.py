@@ -109,3 +109,38 @@ def test_an_unknown_column_is_told(people: mf.Dataset) -> None:
     with pytest.raises(mf.DeclarationError) as caught:
         people.split(0.5, 0.5, by="persn")
     assert str(caught.value) == ("the row table has no column 'persn'.\n  Did you mean 'person'?")
+
+
+@pytest.mark.parametrize("by", [None, "person"])
+def test_folds_hold_every_sample_out_once(people: mf.Dataset, by: str | None) -> None:
+    """Each sample validates in one fold and trains in the others; no group is on both sides."""
+    held_out = []
+    for train, val in people.folds(4, by=by, stratify="sick", seed=2):
+        scans = [list(part.rows["scan"].to_pylist()) for part in (train, val)]
+        assert sorted(scans[0] + scans[1]) == sorted(people.rows["scan"])
+        held_out += scans[1]
+        if by:
+            assert not set(train.rows[by].to_pylist()) & set(val.rows[by].to_pylist())
+    assert sorted(held_out) == sorted(people.rows["scan"])
+
+
+def test_folds_learn_apart(people: mf.Dataset) -> None:
+    """Each fold learns from its own training part, also where the whole was adapted before."""
+    people.adapt()
+    means = set()
+    for train, val in people.folds(3, seed=1):
+        with pytest.raises(mf.NotAdaptedError):
+            val.plan()
+        train.adapt()
+        means.add(float(val.restore("x", np.zeros((1, 1), np.float32))[0, 0]))
+    assert len(means) == 3
+
+
+def test_too_few_folds_are_told(people: mf.Dataset) -> None:
+    """One fold is no cross-validation; more folds than groups leave a part empty."""
+    with pytest.raises(mf.DeclarationError) as caught:
+        people.folds(1)
+    assert str(caught.value) == "cross-validation has 2 or more folds; received 1."
+    with pytest.raises(mf.DeclarationError) as caught:
+        people.folds(30, by="person")
+    assert str(caught.value).startswith("each part of a split has a sample; part ")

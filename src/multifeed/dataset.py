@@ -211,6 +211,53 @@ class Dataset:
             raise DeclarationError(
                 f"the fractions of a split are above 0 and add up to 1; received {fractions}."
             )
+        parts = self._deal(shares, by, stratify, seed)
+        family = self._family.for_parts()
+        return tuple(
+            self._part(part, family, f"part {number} of {len(parts)}")
+            for number, part in enumerate(parts, 1)
+        )
+
+    def folds(
+        self, count: int, *, by: str | None = None, stratify: str | None = None, seed: int = 0
+    ) -> list[tuple[Dataset, Dataset]]:
+        """Split for cross-validation: each sample is in the second part of exactly one fold.
+
+        Each fold is a split of its own, which has learned nothing yet: adapt its first part.
+
+        Args:
+            count: How many folds, at least 2.
+            by: A column of groups; no group is in both parts of a fold.
+            stratify: A column of classes; each second part gets its share of each class.
+            seed: Which of the many such splits.
+
+        Returns:
+            For each fold, the part to train on and the part to validate on.
+
+        Raises:
+            DeclarationError: If there are fewer than 2 folds, a column does not exist, or a part would
+                be empty.
+
+        Example:
+            >>> import multifeed as mf
+            >>> data = Dataset({"x": list(range(10))}, inputs=mf.Numeric("x"))
+            >>> [(len(train), len(val)) for train, val in data.folds(5)]
+            [(8, 2), (8, 2), (8, 2), (8, 2), (8, 2)]
+        """
+        if not isinstance(count, int) or count < 2:
+            raise DeclarationError(f"cross-validation has 2 or more folds; received {count!r}.")
+        held_out = self._deal(np.full(count, 1 / count), by, stratify, seed)
+        folds = []
+        for rows in held_out:
+            family = _Family(is_split=True)
+            rest = np.setdiff1d(np.arange(len(self)), rows)
+            folds.append(
+                (self._part(rest, family, "part 1 of 2"), self._part(rows, family, "part 2 of 2"))
+            )
+        return folds
+
+    def _deal(self, shares: Array, by: str | None, stratify: str | None, seed: int) -> list[Array]:
+        """Return the rows of each part; none of them is empty."""
         groups = None if by is None else self._codes(by)
         classes = np.zeros(len(self), np.int64) if stratify is None else self._codes(stratify)
         parts = split_rows(shares, groups, classes, seed)
@@ -219,16 +266,12 @@ class Dataset:
                 raise DeclarationError(
                     lines(
                         f"each part of a split has a sample; part {number + 1} of {len(parts)} "
-                        f"({fractions[number]:.3g} of {len(self):,} samples) would be empty.",
+                        f"({shares[number]:.3g} of {len(self):,} samples) would be empty.",
                         "Pass larger fractions"
                         + ("." if by is None else f", or a column with more groups than {by!r}."),
                     )
                 )
-        family = self._family.for_parts()
-        return tuple(
-            self._part(part, family, f"part {number} of {len(parts)}")
-            for number, part in enumerate(parts, 1)
-        )
+        return parts
 
     def adapt(self, *, again: bool = False) -> None:
         """Learn means and vocabularies from these rows; all parts of the split share them.
@@ -411,10 +454,12 @@ class _Keys:
 class _Family:
     """The parts of one split, and what they share: the learned state of each field, by name."""
 
-    def __init__(self, learned: dict[str, Any] | None = None, learned_from: str = "") -> None:
+    def __init__(
+        self, learned: dict[str, Any] | None = None, learned_from: str = "", *, is_split: bool = False
+    ) -> None:
         self.learned = learned
         self.learned_from = learned_from
-        self._is_split = False
+        self._is_split = is_split
         self._titles: weakref.WeakKeyDictionary[Dataset, str] = weakref.WeakKeyDictionary()
 
     def add(self, part: Dataset, title: str) -> None:
@@ -433,9 +478,7 @@ class _Family:
         """Return the family of a new split: its own, unless this is one of a split already."""
         if self._is_split:
             return self
-        family = _Family(self.learned, self.learned_from)
-        family._is_split = True
-        return family
+        return _Family(self.learned, self.learned_from, is_split=True)
 
 
 def _not_adapted(name: str, field: Field) -> NotAdaptedError:

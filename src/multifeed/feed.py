@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,9 @@ class Feed:
         shuffle: Serve every epoch in another order, fixed by `seed`.
         seed: Any integer.
         remainder: ``"keep"`` a smaller last batch, or ``"drop"`` it.
+        steps_per_epoch: Batches an epoch, where that shall not be one pass over the samples. Epochs then
+            follow each other along one continuing stream of passes: what one epoch leaves of a pass,
+            the next one serves.
         workers: Threads that read files; by default one for each CPU this process may use. Fields that
             are gathered from memory need none and start none.
         prefetch: Batches that are built ahead; by default as many as keep all workers busy.
@@ -76,11 +80,13 @@ class Feed:
         shuffle: bool = False,
         seed: int = 0,
         remainder: str = "keep",
+        steps_per_epoch: int | None = None,
         workers: int | None = None,
         prefetch: int | None = None,
         prefetch_bytes: int = 256 * 2**20,
     ) -> None:
         _at_least("batch_size", batch_size, 1)
+        _at_least("steps_per_epoch", steps_per_epoch, 1)
         _at_least("workers", workers, 1)
         _at_least("prefetch", prefetch, 1)
         _at_least("prefetch_bytes", prefetch_bytes, 1)
@@ -113,6 +119,7 @@ class Feed:
             seed=seed,
             samples=samples,
             batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
         )
         self._epoch = 0
         self._runs: dict[tuple[int, int], _Run] = {}
@@ -153,8 +160,8 @@ class Feed:
         _at_least("epoch", epoch, 0)
         if not 0 <= step < len(self):
             raise IndexError(f"step {step} of an epoch of {len(self):,} steps")
-        start, stop = self._recipe.slots(step)
-        return self._recipe.order(self.seed, epoch, start, stop)
+        number, place = divmod(self._recipe.batch_number(epoch, step), self._recipe.batches)
+        return self._recipe.order(self.seed, number, *self._recipe.slots(place))
 
     def keys(self, epoch: int, step: int) -> list[Any]:
         """Return the keys of the samples that make a batch, in its order; row numbers if none."""
@@ -258,10 +265,11 @@ class Feed:
             surplus.close()
 
     def _start(self, epoch: int, step: int, wraps: bool) -> _Run:
+        start = self._recipe.batch_number(epoch, step)
         if self._recipe.plan.reads_samples:
-            positions = _positions(epoch, step, len(self), wraps)
-            return _ThreadRun(self._recipe, positions, self.workers, self.prefetch)
-        return _ColumnRun(self._recipe, epoch, step)
+            numbers = count(start) if wraps else iter(range(start, start + len(self) - step))
+            return _ThreadRun(self._recipe, numbers, self.workers, self.prefetch)
+        return _ColumnRun(self._recipe, start)
 
     def _after_fork(self) -> None:
         """Forget the parent's runs: a forked child has their locks, but none of their threads."""
@@ -274,7 +282,15 @@ class _Recipe:
     """All that makes batches of positions; shared by the runs, and free of the feed itself."""
 
     def __init__(
-        self, *, plan: Plan, pool: Pool, order: Order, seed: int, samples: int, batch_size: int
+        self,
+        *,
+        plan: Plan,
+        pool: Pool,
+        order: Order,
+        seed: int,
+        samples: int,
+        batch_size: int,
+        steps_per_epoch: int | None,
     ) -> None:
         self.plan = plan
         self.pool = pool
@@ -282,17 +298,23 @@ class _Recipe:
         self.seed = seed
         self.samples = samples
         self.batch_size = batch_size
-        self.steps = -(-samples // batch_size)
+        # Batches in one pass over the samples, and in an epoch.
+        self.batches = -(-samples // batch_size)
+        self.steps = steps_per_epoch or self.batches
 
-    def slots(self, step: int, steps: int = 1) -> tuple[int, int]:
-        """Return the slots (start, stop) of some consecutive steps."""
-        start = step * self.batch_size
-        return start, min(start + steps * self.batch_size, self.samples)
+    def batch_number(self, epoch: int, step: int) -> int:
+        """Return the number of a batch in the stream of all passes."""
+        return epoch * self.steps + step
+
+    def slots(self, place: int, count: int = 1) -> tuple[int, int]:
+        """Return the slots (start, stop) of some consecutive batches of a pass."""
+        start = place * self.batch_size
+        return start, min(start + count * self.batch_size, self.samples)
 
     def lease(self, batches: int = 1) -> dict[str, Array]:
         """Return memory for whole batches, even where the last will be smaller: it fits all."""
-        count = batches * self.batch_size
-        return {name: self.pool.lease(count, spec) for name, spec in self.plan.specs.items()}
+        rows = batches * self.batch_size
+        return {name: self.pool.lease(rows, spec) for name, spec in self.plan.specs.items()}
 
 
 class _Rows:
@@ -300,16 +322,16 @@ class _Rows:
 
     def __init__(self, recipe: _Recipe) -> None:
         self._recipe = recipe
-        self._epoch = self._start = -1
+        self._pass = self._start = -1
         self._block = np.empty(0, np.int64)
 
-    def __call__(self, epoch: int, start: int, stop: int) -> Array:
+    def __call__(self, number: int, start: int, stop: int) -> Array:
         offset = start - self._start
-        if epoch != self._epoch or offset < 0 or stop > self._start + len(self._block):
+        if number != self._pass or offset < 0 or stop > self._start + len(self._block):
             recipe = self._recipe
             end = min(max(stop, start + _ORDER_BLOCK), recipe.samples)
-            self._block = recipe.order(recipe.seed, epoch, start, end)
-            self._epoch, self._start, offset = epoch, start, 0
+            self._block = recipe.order(recipe.seed, number, start, end)
+            self._pass, self._start, offset = number, start, 0
         return self._block[offset : offset + stop - start]
 
 
@@ -335,13 +357,13 @@ class _ColumnRun(_Run):
 
     is_usable = True
 
-    def __init__(self, recipe: _Recipe, epoch: int, step: int) -> None:
+    def __init__(self, recipe: _Recipe, start: int) -> None:
         self._recipe = recipe
-        self._epoch, self._step = epoch, step
+        self._number = start
         self._rows = _Rows(recipe)
         row_bytes = max(1, recipe.plan.row_bytes)
         rows_at_once = min(_GATHER_ROWS, _GATHER_BYTES // row_bytes)
-        self._batches_at_once = max(1, min(rows_at_once // recipe.batch_size, recipe.steps))
+        self._batches_at_once = max(1, min(rows_at_once // recipe.batch_size, recipe.batches))
         self._ready: deque[Batch] = deque()
 
     def get(self) -> Batch:
@@ -354,9 +376,8 @@ class _ColumnRun(_Run):
 
     def _gather(self) -> None:
         recipe = self._recipe
-        if self._step == recipe.steps:
-            self._epoch, self._step = self._epoch + 1, 0
-        rows = self._rows(self._epoch, *recipe.slots(self._step, self._batches_at_once))
+        number, place = divmod(self._number, recipe.batches)
+        rows = self._rows(number, *recipe.slots(place, self._batches_at_once))
         buffers = recipe.lease(self._batches_at_once)
         if len(rows) < self._batches_at_once * recipe.batch_size:
             buffers = {name: buffer[: len(rows)] for name, buffer in buffers.items()}
@@ -367,18 +388,16 @@ class _ColumnRun(_Run):
             name: [buffer[start : start + size] for start in starts] for name, buffer in buffers.items()
         }
         self._ready.extend(recipe.plan.structure.pack_many(views))
-        self._step += len(self._ready)
+        self._number += len(self._ready)
 
 
 class _ThreadRun(_Run):
     """Batches with fields that are read a sample at a time: built ahead on threads."""
 
-    def __init__(
-        self, recipe: _Recipe, positions: Iterator[tuple[int, int]], workers: int, ahead: int
-    ) -> None:
+    def __init__(self, recipe: _Recipe, numbers: Iterator[int], workers: int, ahead: int) -> None:
         self._pack = recipe.plan.structure.pack
         self._process: int | None = os.getpid()
-        jobs = _batch_jobs(recipe, positions, pieces=_PIECES * workers)
+        jobs = _batch_jobs(recipe, numbers, pieces=_PIECES * workers)
         self._threads = OrderedThreads(jobs, threads=workers, ahead=ahead, name="multifeed")
 
     @property
@@ -396,14 +415,13 @@ class _ThreadRun(_Run):
         self._threads.close()
 
 
-def _batch_jobs(
-    recipe: _Recipe, positions: Iterator[tuple[int, int]], pieces: int
-) -> Iterator[Job[dict[str, Array]]]:
-    """Yield each position's batch as a job: one task for the columns, and one a chunk of samples."""
+def _batch_jobs(recipe: _Recipe, numbers: Iterator[int], pieces: int) -> Iterator[Job[dict[str, Array]]]:
+    """Yield each batch as a job: one task for the columns, and one for each chunk of samples."""
     rows_of = _Rows(recipe)
     plan = recipe.plan
-    for epoch, step in positions:
-        rows = rows_of(epoch, *recipe.slots(step))
+    for each in numbers:
+        number, place = divmod(each, recipe.batches)
+        rows = rows_of(number, *recipe.slots(place))
         buffers = {name: buffer[: len(rows)] for name, buffer in recipe.lease().items()}
         tasks = [partial(plan.fill_columns, rows, buffers)]
         tasks += [
@@ -413,15 +431,6 @@ def _batch_jobs(
         yield Job(buffers, tasks)
         # This frame must not keep a batch that has been handed over.
         del buffers, tasks
-
-
-def _positions(epoch: int, step: int, steps: int, wraps: bool) -> Iterator[tuple[int, int]]:
-    while True:
-        for following in range(step, steps):
-            yield epoch, following
-        if not wraps:
-            return
-        epoch, step = epoch + 1, 0
 
 
 def _enough(workers: int, batch_size: int) -> int:

@@ -343,3 +343,24 @@ def test_positions_outside_the_epoch_are_told(pairs: mf.Dataset) -> None:
         mf.DeclarationError, match="^epoch must be a whole number of at least 0; received -1"
     ):
         feed.rows(-1, 0)
+
+
+@pytest.mark.parametrize("make", [columns, None])
+@pytest.mark.parametrize("steps", [1, 4, 6, 9, 50])
+def test_epochs_of_another_length_follow_one_stream(
+    pairs: mf.Dataset, make: Callable[[], mf.Dataset] | None, steps: int
+) -> None:
+    """steps_per_epoch serves the same batches in the same order; only the epochs are cut elsewhere."""
+    data = pairs if make is None else make().select(range(23))
+    plain = mf.Feed(data, 4, shuffle=True, seed=6)
+    cut = mf.Feed(data, 4, shuffle=True, seed=6, steps_per_epoch=steps, workers=2)
+    assert len(cut) == steps
+    stream = ((epoch, step) for epoch in range(100) for step in range(len(plain)))
+    with cut:
+        for epoch in range(3):
+            for step, batch in enumerate(cut):
+                position = next(stream)
+                assert_same(batch, plain.batch(*position))
+                assert_same(batch, cut.batch(epoch, step))
+            assert step == steps - 1
+            assert cut.epoch == epoch + 1

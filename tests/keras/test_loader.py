@@ -350,3 +350,15 @@ def no_thread_left() -> Iterator[None]:
         assert time.monotonic() < limit, "threads are left"
         gc.collect()
         time.sleep(0.05)
+
+
+def test_epochs_of_another_length_are_epochs_for_keras() -> None:
+    """Loader(steps_per_epoch=2) of 3: fit sees epochs of two steps along one stream."""
+    data = two_by_two(11)
+    loader = Recorder(data, 4, shuffle=True, seed=3, steps_per_epoch=2)
+    watch = Watch(loader)
+    two_by_two_model(data).fit(loader, epochs=3, callbacks=[watch], verbose=0)
+    plain = mf.Loader(data, 4, shuffle=True, seed=3)
+    stream = [plain.rows(epoch, step).tolist() for epoch in range(2) for step in range(3)]
+    assert watch.epochs == [stream[0:2], stream[2:4], stream[4:6]]
+    assert loader.epoch == 3
