@@ -16,7 +16,7 @@ demo: $(READY)  ## Train a two-branch model on real stereo patches; about two mi
 test: $(READY) lint  ## All tests, the slow ones in a short form, on every backend
 	$(BIN)/python -m pytest
 	for backend in jax tensorflow torch; do \
-		KERAS_BACKEND=$$backend $(BIN)/python -m pytest tests/keras src/multifeed/keras.py || exit 1; \
+		KERAS_BACKEND=$$backend $(BIN)/python -m pytest tests/keras src/multifeed/keras || exit 1; \
 	done
 
 test-slow: export MULTIFEED_SLOW := 1

@@ -45,11 +45,16 @@ def multifeed(folder: Path, samples: int) -> Epoch:
 
 
 def two_threads(folder: Path, samples: int) -> Epoch:
-    """Set up the limit."""
+    """Set up the limit: the same pixels."""
     return bare_loop(*read_samples(folder))
 
 
-def bare_loop(left: list[str], right: list[str], numbers: np.ndarray) -> Epoch:
+def two_threads_plain(folder: Path, samples: int) -> Epoch:
+    """Set up the same loop with the resizing of the peers, which skips pixels."""
+    return bare_loop(*read_samples(folder), smooth=False)
+
+
+def bare_loop(left: list[str], right: list[str], numbers: np.ndarray, *, smooth: bool = True) -> Epoch:
     """Set up the limit: decode and resize as multifeed does, with nothing of a loader around it."""
     import cv2
     import simplejpeg
@@ -68,6 +73,8 @@ def bare_loop(left: list[str], right: list[str], numbers: np.ndarray) -> Epoch:
                 decoded = simplejpeg.decode_jpeg(
                     jpeg, fastdct=True, fastupsample=True, buffer=own.decoded
                 )
+                if smooth:  # the width shrinks by more than 2
+                    decoded = cv2.GaussianBlur(decoded, (3, 1), 0)
                 cv2.resize(decoded, SIZE, dst=batch[side][slot])
         batch[2][slots] = numbers[rows[slots]]
 
@@ -119,6 +126,7 @@ JOB = Job(
     contestants={
         "multifeed": multifeed,
         "two_threads": two_threads,
+        "two_threads_plain": two_threads_plain,
         "tfdata": cold_peers.tfdata,
         "torch_opencv": cold_peers.torch_opencv,
         "grain_opencv": cold_peers.grain_opencv,

@@ -17,7 +17,7 @@ import numpy as np
 from multifeed.batch import Plan, allocate, chunks
 from multifeed.buffers import Pool
 from multifeed.dataset import Dataset
-from multifeed.errors import DeclarationError, StateError, lines
+from multifeed.errors import DeclarationError, lines
 from multifeed.order import Order, sequential, shuffled
 from multifeed.workers.threads import Job, OrderedThreads
 
@@ -123,7 +123,8 @@ class Feed:
         )
         self._epoch = 0
         self._runs: dict[tuple[int, int], _Run] = {}
-        self._lock = threading.Lock()
+        # Re-entrant: the collector may end an abandoned pass of this feed inside of it.
+        self._lock = threading.RLock()
         self._borrowed: set[_Run] = set()
         self._process = os.getpid()
         self.waited_s = 0.0
@@ -174,7 +175,10 @@ class Feed:
             while served < steps:
                 if run is None or not run.is_usable:
                     run = self._borrow(epoch, served, wraps=True)
-                ready = [self._wait(run)]
+                try:
+                    ready = [self._wait(run)]
+                except _ClosedError:
+                    continue
                 served += 1
                 # Popped, so that this frame does not keep the batch while the next one is built.
                 yield ready.pop()
@@ -198,14 +202,18 @@ class Feed:
         _at_least("epoch", epoch, 0)
         if not 0 <= step < len(self):
             raise IndexError(f"step {step} of an epoch of {len(self):,} steps")
-        run = self._borrow(epoch, step, wraps)
-        served = False
-        try:
-            batch = self._wait(run)
-            served = True
-        finally:
-            self._give_back(run, epoch, step + 1, keep=served and (wraps or step + 1 < len(self)))
-        return batch
+        while True:
+            run = self._borrow(epoch, step, wraps)
+            served = False
+            try:
+                batch = self._wait(run)
+                served = True
+                return batch
+            except _ClosedError:
+                # By another thread, or by a callback. Using the feed again starts it anew.
+                continue
+            finally:
+                self._give_back(run, epoch, step + 1, keep=served and (wraps or step + 1 < len(self)))
 
     def finish(self, epoch: int) -> None:
         """Note that all of an epoch was served: the next pass serves the next one."""
@@ -241,14 +249,15 @@ class Feed:
         surplus = None
         with self._lock:
             run = self._runs.pop((epoch, step), None)
-            if run is None:
-                run = self._start(epoch, step, wraps)
-                if len(self._runs) >= _MAX_RUNS:
-                    # The one that was used least recently. If it is asked again, it starts anew.
-                    surplus = self._runs.pop(next(iter(self._runs)))
-            self._borrowed.add(run)
+            if run is None and len(self._runs) >= _MAX_RUNS:
+                # The first is the one that was used least recently, since `_give_back` appends.
+                # If it is asked for again, it starts anew.
+                surplus = self._runs.pop(next(iter(self._runs)))
         if surplus is not None:
-            surplus.close()
+            surplus.stop()
+        # Outside of the lock: what it allocates may wake the collector, and that any finaliser.
+        run = run or self._start(epoch, step, wraps)
+        self._borrowed.add(run)
         return run
 
     def _give_back(self, run: _Run, epoch: int, step: int, *, keep: bool) -> None:
@@ -262,7 +271,7 @@ class Feed:
             if keep:
                 self._runs[position] = run
         if surplus is not None:
-            surplus.close()
+            surplus.stop()
 
     def _start(self, epoch: int, step: int, wraps: bool) -> _Run:
         start = self._recipe.batch_number(epoch, step)
@@ -273,7 +282,7 @@ class Feed:
 
     def _after_fork(self) -> None:
         """Forget the parent's runs: a forked child has their locks, but none of their threads."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._runs, self._borrowed = {}, set()
         self._process = os.getpid()
 
@@ -335,6 +344,10 @@ class _Rows:
         return self._block[offset : offset + stop - start]
 
 
+class _ClosedError(Exception):
+    """A run was closed while somebody waited for its next batch."""
+
+
 class _Run(ABC):
     """Batches in order from a position on."""
 
@@ -348,8 +361,12 @@ class _Run(ABC):
         """Return the next batch."""
 
     @abstractmethod
+    def stop(self) -> None:
+        """Let its threads end and its memory go; does not wait."""
+
     def close(self) -> None:
-        """Stop its threads and let its memory go."""
+        """Stop, and wait until its threads have ended."""
+        self.stop()
 
 
 class _ColumnRun(_Run):
@@ -368,10 +385,13 @@ class _ColumnRun(_Run):
 
     def get(self) -> Batch:
         if not self._ready:
+            if not self.is_usable:
+                raise _ClosedError
             self._gather()
         return self._ready.popleft()
 
-    def close(self) -> None:
+    def stop(self) -> None:
+        self.is_usable = False
         self._ready.clear()
 
     def _gather(self) -> None:
@@ -408,7 +428,12 @@ class _ThreadRun(_Run):
         try:
             return self._pack(self._threads.get())
         except StopIteration:
-            raise StateError("the loader was closed while a batch was waited for.") from None
+            # Of as many batches as are asked for there is no end but this.
+            raise _ClosedError from None
+
+    def stop(self) -> None:
+        self._process = None
+        self._threads.stop()
 
     def close(self) -> None:
         self._process = None

@@ -1,15 +1,24 @@
-"""An ordered, bounded map over threads."""
+"""An ordered, bounded map over threads.
+
+Built on `queue.SimpleQueue` alone, whose operations are atomic: whoever consumes may be interrupted by
+Ctrl-C, or run a finaliser, between any two of them. A `threading.Condition` is Python code, and an
+interrupt inside it leaves its lock held for ever.
+"""
 
 from __future__ import annotations
 
 import atexit
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+# Seconds that the exit of the interpreter waits for tasks that are running.
+_EXIT_WAIT_S = 5.0
 
 
 class Job(Generic[T]):
@@ -20,13 +29,24 @@ class Job(Generic[T]):
         tasks: Functions without arguments, in any order, on any thread.
     """
 
-    __slots__ = ("errors", "pending", "result", "tasks")
+    __slots__ = ("ended", "errors", "pending", "result", "tasks")
 
     def __init__(self, result: T, tasks: Sequence[Callable[[], None]]) -> None:
         self.result = result
         self.tasks = tasks
         self.pending = len(tasks)
         self.errors: dict[int, BaseException] = {}
+        # Gets True when all tasks have run, False if they never will.
+        self.ended: SimpleQueue[bool] = SimpleQueue()
+        if not tasks:
+            self.ended.put(True)
+
+    @classmethod
+    def failed(cls, error: BaseException) -> Job[Any]:
+        """Return a job that hands an error over."""
+        job: Job[Any] = cls(None, ())  # type: ignore[arg-type]
+        job.errors[0] = error
+        return job
 
 
 class OrderedThreads(Generic[T]):
@@ -52,22 +72,26 @@ class OrderedThreads(Generic[T]):
             for number in range(threads):
                 self._state.start_thread(f"{name}-{number}")
         except BaseException:
-            self.close()
+            self.stop()
             raise
 
     def get(self) -> T:
         """Return the next job's result, or raise the error of its first task that failed.
 
         Raises:
-            StopIteration: If there are no more jobs.
+            StopIteration: If there are no more jobs, or this was stopped.
         """
-        job = self._state.wait_for_next()
+        job = self._state.next_ended()
         if job.errors:
             raise job.errors[min(job.errors)]
         return job.result
 
+    def stop(self) -> None:
+        """Let the threads end after their running tasks, and drop all results; does not wait."""
+        self._state.stop()
+
     def close(self) -> None:
-        """Stop the threads, once their running tasks have ended, and drop all results."""
+        """Stop, and wait until the threads have ended."""
         self._state.stop()
         self._state.join()
 
@@ -77,13 +101,18 @@ class _State(Generic[T]):
 
     def __init__(self, jobs: Iterator[Job[T]], ahead: int) -> None:
         self._jobs = jobs
-        self._ahead = ahead
-        # Re-entrant, since the collector may run `stop` in a thread that holds it.
-        self._changed = threading.Condition(threading.RLock())
-        self._in_flight: deque[Job[T]] = deque()
-        self._tasks: deque[tuple[Job[T], int]] = deque()
-        self._exhausted = False
+        # What the threads are to do, in order: a task of a job, or None: draw the next job. There are
+        # as many None under way as there is room for jobs.
+        self._to_do: SimpleQueue[tuple[Job[T], int] | None] = SimpleQueue()
+        for _ in range(ahead):
+            self._to_do.put(None)
+        # The jobs in the order in which they were drawn; None is the end.
+        self._drawn: SimpleQueue[Job[T] | None] = SimpleQueue()
+        self._awaited: Job[T] | None = None
         self._stopped = False
+        # For the worker threads among themselves, which no interrupt reaches.
+        self._drawing = threading.Lock()
+        self._counting = threading.Lock()
         self._threads: list[threading.Thread] = []
 
     def start_thread(self, name: str) -> None:
@@ -94,67 +123,70 @@ class _State(Generic[T]):
         self._threads.append(thread)
 
     def stop(self) -> None:
-        with self._changed:
-            self._stopped = True
-            self._tasks.clear()
-            self._in_flight.clear()
-            self._changed.notify_all()
+        self._stopped = True
+        for waiting in (self._to_do, self._drawn):
+            with suppress(Empty):
+                while True:
+                    waiting.get_nowait()
+        for _ in self._threads:
+            self._to_do.put(None)
+        self._drawn.put(None)
+        awaited = self._awaited
+        if awaited is not None:
+            awaited.ended.put(False)
 
-    def join(self) -> None:
+    def join(self, timeout_s: float | None = None) -> None:
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join()
+                thread.join(timeout_s)
 
-    def wait_for_next(self) -> Job[T]:
-        with self._changed:
-            while not (self._in_flight and self._in_flight[0].pending == 0):
-                if self._stopped or (self._exhausted and not self._in_flight):
-                    raise StopIteration
-                self._changed.wait()
-            job = self._in_flight.popleft()
-            self._changed.notify_all()
-            return job
+    def next_ended(self) -> Job[T]:
+        job = self._drawn.get()
+        if job is None:
+            self._drawn.put(None)
+            raise StopIteration
+        self._awaited = job
+        # `stop` sets the flag before it looks at who is awaited: one of the two sees the other.
+        if self._stopped or not job.ended.get():
+            raise StopIteration
+        self._awaited = None
+        self._to_do.put(None)
+        return job
 
     def _work(self) -> None:
-        while (task := self._next_task()) is not None:
+        while True:
+            task = self._to_do.get()
+            if self._stopped:
+                return
+            if task is None:
+                self._draw()
+                continue
             job, number = task
             try:
                 job.tasks[number]()
             except BaseException as error:
                 job.errors[number] = error
-            with self._changed:
+            with self._counting:
                 job.pending -= 1
-                if not job.pending:
-                    self._changed.notify_all()
+                has_ended = job.pending == 0
+            if has_ended:
+                job.ended.put(True)
             # A thread that waits must not keep a batch alive.
             del task, job
 
-    def _next_task(self) -> tuple[Job[T], int] | None:
-        with self._changed:
-            while not self._stopped:
-                if self._tasks:
-                    return self._tasks.popleft()
-                if self._exhausted or len(self._in_flight) >= self._ahead:
-                    self._changed.wait()
-                else:
-                    self._draw()
-            return None
-
     def _draw(self) -> None:
         """Take the next job in. An error in making it is handed over in its place."""
-        try:
-            job = next(self._jobs)
-        except StopIteration:
-            self._exhausted = True
-            self._changed.notify_all()
-            return
-        except BaseException as error:
-            job = Job.__new__(Job)
-            job.tasks, job.pending, job.errors = (), 0, {0: error}
-            self._exhausted = True
-        self._in_flight.append(job)
-        self._tasks.extend((job, number) for number in range(len(job.tasks)))
-        self._changed.notify_all()
+        with self._drawing:
+            try:
+                job: Job[T] | None = next(self._jobs)
+            except StopIteration:
+                job = None
+            except BaseException as error:
+                job = Job.failed(error)
+            self._drawn.put(job)
+        if job is not None:
+            for number in range(len(job.tasks)):
+                self._to_do.put((job, number))
 
 
 _running: weakref.WeakSet[_State[Any]] = weakref.WeakSet()
@@ -166,4 +198,4 @@ def _close_all() -> None:
     for state in list(_running):
         state.stop()
     for state in list(_running):
-        state.join()
+        state.join(_EXIT_WAIT_S)

@@ -1,0 +1,6 @@
+"""The Keras host. The only room that imports Keras."""
+
+from multifeed.keras.check import check_model, inputs
+from multifeed.keras.loader import Loader
+
+__all__ = ["Loader", "check_model", "inputs"]

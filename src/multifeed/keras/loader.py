@@ -1,0 +1,209 @@
+"""`Loader`: a feed in the shape of a `keras.utils.PyDataset`."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from multifeed.dataset import Dataset
+from multifeed.feed import Batch, Feed
+
+
+class Loader(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches of a dataset for `fit`, `evaluate` and `predict`, on every Keras backend.
+
+    It is a `Feed` in the shape of a `keras.utils.PyDataset`; all arguments are those of `Feed`.
+
+    In `fit`, batches are served in the order of `rows`, whatever Keras' own ``shuffle=True`` (its
+    default, which permutes indices) asks for: between the begin and the end of an epoch, the k-th new
+    index gets step k. The epoch advances when all of its steps were handed out to `fit`, or in a pass
+    over the loader by hand; `evaluate` and `predict` serve the epoch at which the loader stands, and
+    leave it there.
+
+    Example:
+        >>> import multifeed as mf
+        >>> data = mf.Dataset({"x": [0.0, 1.0, 2.0]}, inputs=mf.Numeric("x"))
+        >>> with Loader(data, batch_size=2) as loader:
+        ...     [batch[0].ravel().tolist() for batch in loader]
+        [[0.0, 1.0], [2.0]]
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        remainder: str = "keep",
+        steps_per_epoch: int | None = None,
+        workers: int | None = None,
+        prefetch: int | None = None,
+        prefetch_bytes: int = 256 * 2**20,
+    ) -> None:
+        # Keras' own workers stay at 1: with more, it would put its own queue and threads around us.
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=1)
+        self.feed = Feed(
+            data,
+            batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            remainder=remainder,
+            steps_per_epoch=steps_per_epoch,
+            workers=workers,
+            prefetch=prefetch,
+            prefetch_bytes=prefetch_bytes,
+        )
+        self.last_error: BaseException | None = None
+        # Keras makes an adapter for each call of fit, evaluate and predict. Each has its own pass, so
+        # an evaluate inside fit, or the prefetch thread of a fit that was stopped, disturbs nobody.
+        self._passes: weakref.WeakKeyDictionary[Any, _Pass] = weakref.WeakKeyDictionary()
+
+    @property
+    def data(self) -> Dataset:
+        """The samples."""
+        return self.feed.data
+
+    @property
+    def batch_size(self) -> int:
+        """Samples a batch."""
+        return self.feed.batch_size
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next pass serves. It may be set."""
+        return self.feed.epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self.feed.epoch = epoch
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that whoever asked has waited for batches, so far."""
+        return self.feed.waited_s
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return one batch, computed here and now; see `Feed.batch`."""
+        return self.feed.batch(epoch, step)
+
+    def rows(self, epoch: int, step: int) -> np.ndarray:
+        """Return the row numbers that make a batch; see `Feed.rows`."""
+        return self.feed.rows(epoch, step)
+
+    def keys(self, epoch: int, step: int) -> list[Any]:
+        """Return the keys of the samples that make a batch; see `Feed.keys`."""
+        return self.feed.keys(epoch, step)
+
+    def close(self) -> None:
+        """Stop the threads and drop what was built ahead. Using the loader again starts it anew."""
+        self.feed.close()
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return len(self.feed)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Serve one epoch; the next pass serves the next one."""
+        return iter(self.feed)
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getitem__(self, index: int) -> Batch:
+        """Serve Keras, or return batch `index` of the present epoch to anyone else."""
+        current = self._pass_of(self._asker())
+        try:
+            if current is None:
+                # TensorFlow looks at [0] and [1] before it begins.
+                return self.feed.batch(self.epoch, index)
+            return self.feed.take(*current.position(index), wraps=current.is_fit)
+        except BaseException as error:
+            self.last_error = error
+            raise
+
+    def on_epoch_begin(self) -> None:
+        """Open a pass, or go on with one that `fit(steps_per_epoch=…)` has not ended."""
+        asker = self._asker()
+        if asker is None:
+            return
+        current = self._pass_of(asker)
+        if current is None or current.is_peek:
+            self._passes[asker] = _Pass(self.epoch, len(self), _purpose())
+
+    def on_epoch_end(self) -> None:
+        """Close the pass if all of its steps were handed out; after `fit`, the next epoch follows."""
+        asker = self._asker()
+        current = self._pass_of(asker)
+        if current is None:
+            return
+        if current.is_peek or current.is_complete:
+            del self._passes[asker]
+        if current.is_fit and current.is_complete:
+            self.feed.finish(current.epoch)
+
+    def _pass_of(self, asker: Any) -> _Pass | None:
+        return None if asker is None else self._passes.get(asker)
+
+    def _asker(self) -> Any:
+        """Return the Keras adapter that calls us, or None if someone else does.
+
+        Keras passes no hint of who asks. The adapter's methods hold it in their frame as `self`.
+        """
+        frame = sys._getframe(2)
+        # A subclass that overrides our methods stands between.
+        while frame.f_back is not None and frame.f_locals.get("self") is self:
+            frame = frame.f_back
+        asker = frame.f_locals.get("self")
+        return asker if getattr(asker, "py_dataset", None) is self else None
+
+
+class _Pass:
+    """One pass of Keras over an epoch: which index was given which step."""
+
+    def __init__(self, epoch: int, steps: int, purpose: str) -> None:
+        self.epoch = epoch
+        self.is_fit = purpose == "fit"
+        self.is_peek = purpose == "peek"
+        self._step_of = np.full(steps, -1, np.int64)
+        self._given = 0
+
+    @property
+    def is_complete(self) -> bool:
+        return self._given == len(self._step_of)
+
+    def position(self, index: int) -> tuple[int, int]:
+        """Return the (epoch, step) of an index: the next step, or the one it was given before.
+
+        An index that comes twice is asked by somebody who lost its batch; it is computed again, so
+        whoever asks for every index once gets every step once.
+        """
+        if self._step_of[index] < 0:
+            self._step_of[index] = self._given
+            self._given += 1
+        return self.epoch, int(self._step_of[index])
+
+
+def _purpose() -> str:
+    """Say what a pass that begins now is for: ``"fit"``, ``"evaluate"``, ``"predict"`` or ``"peek"``.
+
+    JAX and PyTorch take one batch to build the model with, between a begin and an end. In an epoch of
+    one step nothing else tells that from a pass.
+    """
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_code.co_name
+        if name in ("fit", "evaluate", "predict"):
+            return name
+        if name == "_symbolic_build":
+            return "peek"
+        frame = frame.f_back  # type: ignore[assignment]
+    return "fit"
