@@ -139,6 +139,7 @@ class TestSelect:
             ([4], "a dataset of 4 samples has rows 0 to 3; received row 4."),
             ([-1], "a dataset of 4 samples has rows 0 to 3; received row -1."),
             (slice(0, 0), "a dataset has at least one sample; no row was selected."),
+            ([], "a dataset has at least one sample; no row was selected."),
             (
                 [0.5],
                 "rows are selected by row numbers, a slice, or a boolean mask of 4 values; received "
@@ -313,6 +314,15 @@ X = mf.Numeric("x")
         (
             {"inputs": X, "sample_weight": "x"},
             "sample_weight weighs the loss of targets, and there are none.\n  Pass targets=.",
+        ),
+        (
+            {"inputs": X, "targets": X, "sample_weight": 3},
+            "sample_weight is the name of a column, or a dict of such names by target.\n  Received: 3.",
+        ),
+        (
+            {"inputs": X, "key": "x"},
+            "a key is text or an integer; the key column 'x' holds double.\n"
+            "  Name another column, or convert it.",
         ),
         (
             {"inputs": X, "targets": {"y": X}, "sample_weight": {"z": "x"}},

@@ -144,3 +144,13 @@ def test_too_few_folds_are_told(people: mf.Dataset) -> None:
     with pytest.raises(mf.DeclarationError) as caught:
         people.folds(30, by="person")
     assert str(caught.value).startswith("each part of a split has a sample; part ")
+
+
+def test_a_seed_is_an_integer_of_python_or_numpy(people: mf.Dataset) -> None:
+    """NumPy's integers count; anything else is told at once."""
+    one, other = (people.split(0.5, 0.5, seed=seed)[0] for seed in (3, np.int64(3)))
+    assert one.rows["scan"].equals(other.rows["scan"])
+    for seed in (None, 1.5, "a"):
+        with pytest.raises(mf.DeclarationError) as caught:
+            people.split(0.5, 0.5, seed=seed)
+        assert str(caught.value) == f"seed must be a whole number; received {seed!r}."

@@ -25,10 +25,12 @@ from multifeed.errors import (
 )
 from multifeed.fields.base import Field, Learned, Reader, Source
 from multifeed.fields.category import Category
+from multifeed.fields.shared import column_names, holds_text
+from multifeed.order import whole_seed
 from multifeed.spec import Spec
 from multifeed.split import split_rows
 from multifeed.structure import Fields, Names, Structure, check_field, flat, named, pack, weight_fields
-from multifeed.table import as_columns
+from multifeed.table import as_columns, as_table, is_path
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
@@ -81,8 +83,10 @@ class Dataset:
         root: str | os.PathLike[str] | None = None,
         allow_outside: bool = False,
     ) -> None:
-        self._key = () if key is None else (key,) if isinstance(key, str) else tuple(key)
-        columns = as_columns(rows, "rows", text=self._key)
+        self._key = () if key is None else column_names(key)
+        if is_path(rows):
+            rows = as_table(rows, "rows", text=self._key)
+        columns = as_columns(rows, "rows")
         if not columns.count:
             raise DeclarationError(
                 lines("a dataset has at least one sample; this row table has 0 rows.")
@@ -92,6 +96,7 @@ class Dataset:
                 raise DeclarationError(
                     lines(f"the row table has no key column {name!r}.", near(name, columns.names))
                 )
+            _check_key(name, columns[name])
         self._rows = rows
         self._source = Source(
             columns, None, None if root is None else os.path.abspath(root), allow_outside
@@ -138,11 +143,8 @@ class Dataset:
     def rows(self) -> Any:
         """The row table: as it was given, or the selected rows of it."""
         if self._source.index is None:
-            return self._rows if not isinstance(self._rows, str | os.PathLike) else self._table()
+            return self._rows
         return self._source.columns.take(self._source.index)
-
-    def _table(self) -> Any:
-        return self._source.columns.take(np.arange(len(self)))
 
     @property
     def spec(self) -> tuple[Any, ...]:
@@ -158,13 +160,7 @@ class Dataset:
         """Return the keys of rows, ``int64[n]``; the row numbers themselves if there is no key."""
         if not self._key:
             return [int(row) for row in rows]
-        index = rows if self._source.index is None else self._source.index[rows]
-        parts = []
-        for name in self._key:
-            column = self._source.columns[name]
-            taken = pa.array(column[index]) if isinstance(column, np.ndarray) else column.take(index)
-            parts.append(taken.cast(pa.string()).to_pylist())
-        return ["/".join(str(part) for part in key) for key in zip(*parts, strict=True)]
+        return _Keys(self._source, self._key).many(rows)
 
     def select(self, rows: Any) -> Dataset:
         """Return the dataset of some rows, which shares what is learned.
@@ -206,8 +202,9 @@ class Dataset:
             >>> [len(part) for part in data.split(0.8, 0.2)]
             [8, 2]
         """
-        shares = np.asarray(fractions, np.float64)
-        if not len(shares) or (shares <= 0).any() or abs(shares.sum() - 1) > 1e-6:
+        numbers = all(isinstance(each, int | float | np.number) for each in fractions)
+        shares = np.asarray(fractions if numbers else (), np.float64)
+        if not len(shares) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
             raise DeclarationError(
                 f"the fractions of a split are above 0 and add up to 1; received {fractions}."
             )
@@ -260,7 +257,7 @@ class Dataset:
         """Return the rows of each part; none of them is empty."""
         groups = None if by is None else self._codes(by)
         classes = np.zeros(len(self), np.int64) if stratify is None else self._codes(stratify)
-        parts = split_rows(shares, groups, classes, seed)
+        parts = split_rows(shares, groups, classes, whole_seed(seed))
         for number, part in enumerate(parts):
             if not len(part):
                 raise DeclarationError(
@@ -403,11 +400,16 @@ class Dataset:
         """Return the function that names a row; it must not keep this dataset's plan alive."""
         if not self._key:
             return lambda row: None
-        keys = _Keys(self)
-        return keys.one
+        return _Keys(self._source, self._key).one
 
     def _codes(self, name: str) -> Array:
         """Return a column's values as numbers 0, 1, … in order of appearance."""
+        column = self._source.columns[name]
+        if isinstance(column, np.ndarray) and column.ndim != 1:
+            raise DeclarationError(
+                f"a split is by a column with one value a sample; {name!r} has shape "
+                f"{column.shape[1:]} a sample."
+            )
         values = pc.dictionary_encode(self._source.arrow(name))
         if values.null_count:
             row = pc.indices_nonzero(pc.is_null(values))[0].as_py()
@@ -437,17 +439,37 @@ class Dataset:
 
 
 class _Keys:
-    """Names rows for errors, without the dataset."""
+    """Names rows, for predictions and for errors; it does not keep the dataset alive."""
 
-    def __init__(self, data: Dataset) -> None:
-        self._source, self._key = data._source, data._key
+    def __init__(self, source: Source, key: tuple[str, ...]) -> None:
+        self._source, self._key = source, key
+
+    def many(self, rows: Array) -> list[str]:
+        index = rows if self._source.index is None else self._source.index[rows]
+        parts = []
+        for name in self._key:
+            column = self._source.columns[name]
+            taken = pa.array(column[index]) if isinstance(column, np.ndarray) else column.take(index)
+            parts.append(taken.cast(pa.string()).to_pylist())
+        return ["/".join(str(part) for part in key) for key in zip(*parts, strict=True)]
 
     def one(self, row: int) -> str:
-        place = row if self._source.index is None else int(self._source.index[row])
-        columns = (self._source.columns[name] for name in self._key)
-        return "/".join(
-            str(column[place] if isinstance(column, np.ndarray) else column[place].as_py())
-            for column in columns
+        return self.many(np.array([row]))[0]
+
+
+def _check_key(name: str, column: Any) -> None:
+    """Raise unless a column holds what a key may be."""
+    if isinstance(column, np.ndarray):
+        kind, valid = column.dtype, column.ndim == 1 and column.dtype.kind in "iu"
+    else:
+        kind = column.type
+        valid = holds_text(kind) or pa.types.is_integer(kind)
+    if not valid:
+        raise DeclarationError(
+            lines(
+                f"a key is text or an integer; the key column {name!r} holds {kind}.",
+                "Name another column, or convert it.",
+            )
         )
 
 
@@ -469,7 +491,7 @@ class _Family:
         return list(self._titles.items())
 
     def title(self, part: Dataset) -> str:
-        return self._titles[part]
+        return self._titles.get(part, "the dataset")
 
     def learn(self, learned: dict[str, Any], learned_from: str) -> None:
         self.learned, self.learned_from = learned, learned_from
@@ -496,6 +518,8 @@ def _row_numbers(rows: Any, count: int) -> Array:
         numbers = np.arange(count)[rows]
     else:
         numbers = np.asarray(rows)
+        if numbers.shape == (0,):
+            numbers = numbers.astype(np.int64)
         if numbers.dtype == bool and numbers.shape == (count,):
             numbers = np.flatnonzero(numbers)
         elif numbers.dtype.kind not in "iu" or numbers.ndim != 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 import time
@@ -18,7 +19,7 @@ from multifeed.batch import Plan, allocate, chunks
 from multifeed.buffers import Pool
 from multifeed.dataset import Dataset
 from multifeed.errors import DeclarationError, lines
-from multifeed.order import Order, sequential, shuffled
+from multifeed.order import Order, sequential, shuffled, whole_seed
 from multifeed.workers.threads import Job, OrderedThreads
 
 Array = np.ndarray[Any, Any]
@@ -43,7 +44,7 @@ class Feed:
     never what it is.
 
     Args:
-        data: The samples.
+        data: The samples, with what they have learned by now: a later `adapt` changes no feed.
         batch_size: Samples a batch, at least 1.
         shuffle: Serve every epoch in another order, fixed by `seed`.
         seed: Any integer.
@@ -85,11 +86,12 @@ class Feed:
         prefetch: int | None = None,
         prefetch_bytes: int = 256 * 2**20,
     ) -> None:
-        _at_least("batch_size", batch_size, 1)
-        _at_least("steps_per_epoch", steps_per_epoch, 1)
-        _at_least("workers", workers, 1)
-        _at_least("prefetch", prefetch, 1)
-        _at_least("prefetch_bytes", prefetch_bytes, 1)
+        batch_size = _at_least("batch_size", batch_size, 1)
+        seed = whole_seed(seed)
+        steps_per_epoch = _at_least_one("steps_per_epoch", steps_per_epoch)
+        workers = _at_least_one("workers", workers)
+        prefetch = _at_least_one("prefetch", prefetch)
+        prefetch_bytes = _at_least("prefetch_bytes", prefetch_bytes, 1)
         if remainder not in ("keep", "drop"):
             raise DeclarationError(f'remainder must be "keep" or "drop"; received {remainder!r}.')
         if remainder == "drop" and len(data) < batch_size:
@@ -140,8 +142,7 @@ class Feed:
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        _at_least("epoch", epoch, 0)
-        self._epoch = epoch
+        self._epoch = _at_least("epoch", epoch, 0)
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Return one batch, computed here and now; no state changes.
@@ -158,9 +159,7 @@ class Feed:
 
     def rows(self, epoch: int, step: int) -> Array:
         """Return the row numbers, ``int64[n]`` into ``data.rows``, that make a batch, in its order."""
-        _at_least("epoch", epoch, 0)
-        if not 0 <= step < len(self):
-            raise IndexError(f"step {step} of an epoch of {len(self):,} steps")
+        epoch, step = self._checked(epoch, step)
         number, place = divmod(self._recipe.batch_number(epoch, step), self._recipe.batches)
         return self._recipe.order(self.seed, number, *self._recipe.slots(place))
 
@@ -199,9 +198,7 @@ class Feed:
             step: 0 … ``len(feed) - 1``.
             wraps: Whether the next epoch is expected after this one.
         """
-        _at_least("epoch", epoch, 0)
-        if not 0 <= step < len(self):
-            raise IndexError(f"step {step} of an epoch of {len(self):,} steps")
+        epoch, step = self._checked(epoch, step)
         while True:
             run = self._borrow(epoch, step, wraps)
             served = False
@@ -234,6 +231,13 @@ class Feed:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _checked(self, epoch: int, step: int) -> tuple[int, int]:
+        """Return a position as Python's own integers, or say that there is none such."""
+        epoch, place = _at_least("epoch", epoch, 0), operator.index(step)
+        if not 0 <= place < len(self):
+            raise IndexError(f"step {place} of an epoch of {len(self):,} steps")
+        return epoch, place
 
     def _wait(self, run: _Run) -> Batch:
         begin = time.perf_counter()
@@ -469,8 +473,12 @@ def _usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _at_least(what: str, value: int | None, least: int) -> None:
-    if value is None:
-        return
+def _at_least(what: str, value: Any, least: int) -> int:
+    """Return a whole number as Python's own, or say that it is none or too small."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
         raise DeclarationError(f"{what} must be a whole number of at least {least}; received {value!r}.")
+    return int(value)
+
+
+def _at_least_one(what: str, value: Any) -> int | None:
+    return None if value is None else _at_least(what, value, 1)

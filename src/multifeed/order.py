@@ -14,6 +14,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from multifeed.errors import DeclarationError
+
 Order = Callable[[int, int, int, int], NDArray[np.int64]]
 
 # Rounds of the network. In tiny epochs each round decides among few cells, so more are needed: with
@@ -111,3 +113,14 @@ def _mix(value: int) -> int:
     value = ((value ^ value >> 30) * _MIX_1) & _MASK
     value = ((value ^ value >> 27) * _MIX_2) & _MASK
     return value ^ value >> 31
+
+
+def whole_seed(seed: object) -> int:
+    """Return a seed as Python's own integer.
+
+    Raises:
+        DeclarationError: If it is no integer.
+    """
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
+        raise DeclarationError(f"seed must be a whole number; received {seed!r}.")
+    return int(seed)

@@ -143,6 +143,14 @@ def weight_fields(
             lines("sample_weight weighs the loss of targets, and there are none.", "Pass targets=.")
         )
     names = flat(targets)
+    given = sample_weight.values() if isinstance(sample_weight, Mapping) else (sample_weight,)
+    if not all(isinstance(column, str) for column in given):
+        raise DeclarationError(
+            lines(
+                "sample_weight is the name of a column, or a dict of such names by target.",
+                f"Received: {sample_weight!r}.",
+            )
+        )
     if isinstance(sample_weight, str):
         return {f"sample_weight:{name}": Weight(sample_weight) for name in names}
     for name in sample_weight:

@@ -317,6 +317,7 @@ def test_importing_loads_neither_keras_nor_a_backend() -> None:
     [
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1; received 0."),
         ({"batch_size": 2.5}, "batch_size must be a whole number of at least 1; received 2.5."),
+        ({"batch_size": 4, "seed": 1.5}, "seed must be a whole number; received 1.5."),
         ({"batch_size": 4, "workers": 0}, "workers must be a whole number of at least 1; received 0."),
         ({"batch_size": 4, "prefetch": 0}, "prefetch must be a whole number of at least 1; received 0."),
         ({"batch_size": 4, "remainder": "pad"}, 'remainder must be "keep" or "drop"; received \'pad\'.'),
@@ -332,6 +333,14 @@ def test_bad_arguments_are_told(pairs: mf.Dataset, arguments: dict[str, Any], me
     with pytest.raises(mf.DeclarationError) as caught:
         mf.Feed(pairs, **arguments)
     assert str(caught.value) == message
+
+
+def test_integers_may_be_numpy_s(pairs: mf.Dataset) -> None:
+    """Small and large NumPy integers work as batch size, seed and position."""
+    feed = mf.Feed(pairs, np.uint8(7), shuffle=True, seed=np.int64(3))
+    plain = mf.Feed(pairs, 7, shuffle=True, seed=3)
+    for step, batch in enumerate(feed):
+        assert_same(batch, plain.batch(np.int64(0), np.uint8(step)))
 
 
 def test_positions_outside_the_epoch_are_told(pairs: mf.Dataset) -> None:

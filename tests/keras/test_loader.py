@@ -362,3 +362,86 @@ def test_epochs_of_another_length_are_epochs_for_keras() -> None:
     stream = [plain.rows(epoch, step).tolist() for epoch in range(2) for step in range(3)]
     assert watch.epochs == [stream[0:2], stream[2:4], stream[4:6]]
     assert loader.epoch == 3
+
+
+class Renamed(mf.Loader):
+    """A subclass that calls its first parameter otherwise, and asks through a closure."""
+
+    def __getitem__(loader, index: int) -> Any:  # noqa: N805
+        return (lambda: mf.Loader.__getitem__(loader, index))()
+
+
+class Wrapper(keras.utils.PyDataset):
+    """A dataset around a loader, which passes begin and end on."""
+
+    def __init__(self, loader: mf.Loader) -> None:
+        super().__init__()
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.loader[index]
+
+    def on_epoch_begin(self) -> None:
+        self.loader.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self.loader.on_epoch_end()
+
+
+def test_subclasses_and_wrappers_advance_the_epoch() -> None:
+    """Whatever stands between Keras and the loader, it serves epoch after epoch."""
+    data = two_by_two(11)
+    model = two_by_two_model(data)
+    renamed = Renamed(data, 4, shuffle=True)
+    model.fit(renamed, epochs=3, verbose=0)
+    assert renamed.epoch == 3
+    inner = Recorder(data, 4, shuffle=True, seed=2)
+    watch = Watch(inner)
+    model.fit(Wrapper(inner), epochs=3, callbacks=[watch], verbose=0)
+    assert watch.epochs == [expected(inner, epoch) for epoch in range(3)]
+
+
+class CloseInside(keras.callbacks.Callback):
+    """Closes the loader after each batch."""
+
+    def __init__(self, loader: mf.Loader) -> None:
+        super().__init__()
+        self.loader = loader
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.loader.close()
+
+
+def test_files_on_threads_reach_fit_in_order(pairs: mf.Dataset) -> None:
+    """Images read on threads: fit sees loader.rows, also when a callback closes the loader."""
+    inputs = mf.inputs(pairs)
+    flat = [
+        keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs[side]))
+        for side in ("left", "right")
+    ]
+    joined = keras.layers.Concatenate()([*flat, inputs["age"]])
+    outputs = {"kind": keras.layers.Dense(3, name="kind")(joined),
+               "number": keras.layers.Dense(1, name="number")(joined)}  # fmt: skip
+    model = keras.Model(inputs, outputs)
+    mf.check_model(model, pairs)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", {"kind": loss, "number": "mse"})
+    served: list[list[int]] = []
+
+    class Numbers(mf.Loader):
+        def __getitem__(self, index: int) -> Any:
+            batch = super().__getitem__(index)
+            served.append(batch[1]["number"].tolist())
+            return batch
+
+        def on_epoch_begin(self) -> None:
+            super().on_epoch_begin()
+            served.clear()
+
+    for callbacks in (lambda loader: [], lambda loader: [CloseInside(loader)]):
+        with Numbers(pairs, 4, shuffle=True, seed=1, workers=2) as loader:
+            model.fit(loader, epochs=1, callbacks=callbacks(loader), verbose=0)
+            assert served == expected(loader, 0)

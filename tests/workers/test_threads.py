@@ -158,3 +158,17 @@ def test_waiting_threads_hold_no_result() -> None:
     engine.get()
     assert wait_until(lambda: gc.collect() >= 0 and held[0]() is None)
     engine.close()
+
+
+def test_idle_threads_end_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When nobody asks for some time no thread is left; the next request is served all the same."""
+    monkeypatch.setattr("multifeed.workers.threads.IDLE_S", 0.02)
+    engine = OrderedThreads(slow_first(60), threads=3, ahead=4, name="test")
+    for number in range(60):
+        if number % 7 == 0:
+            assert wait_until(lambda: alive() == 0)
+        assert engine.get() == number
+    with pytest.raises(StopIteration):
+        engine.get()
+    engine.close()
+    assert alive() == 0

@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
 from multifeed.dataset import Dataset
-from multifeed.errors import ModelError
+from multifeed.errors import ModelError, NotAdaptedError
 from multifeed.fields.category import Category
 from multifeed.spec import Spec, fits
 from multifeed.structure import Names, pack
+
+
+# Layers that fail on TensorFlow where integers reach them, each verified with uint8 and int32 on Keras
+# 3.15. Dense, recurrent and normalization layers cast for themselves; Activation depends on its function.
+_FLOAT_ONLY = tuple(
+    getattr(keras.layers, name)
+    for name in (
+        *(f"Conv{rank}D" for rank in (1, 2, 3)),
+        *(f"Conv{rank}DTranspose" for rank in (1, 2, 3)),
+        *(f"ConvLSTM{rank}D" for rank in (1, 2, 3)),
+        *(f"DepthwiseConv{rank}D" for rank in (1, 2)),
+        *(f"SeparableConv{rank}D" for rank in (1, 2)),
+        *(f"AveragePooling{rank}D" for rank in (1, 2, 3)),
+        *(f"AdaptiveAveragePooling{rank}D" for rank in (1, 2, 3)),
+        "MaxPooling3D",
+        *("Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise"),
+        *(f"SpatialDropout{rank}D" for rank in (1, 2, 3)),
+        *("ELU", "PReLU", "Softmax", "UnitNormalization"),
+    )
+    # Older versions of Keras lack the adaptive ones.
+    if hasattr(keras.layers, name)
+)
+
+
+class _Side(NamedTuple):
+    """One side of the model: its tensors by name, and their structure."""
+
+    noun: str
+    tensors: dict[str, Any]
+    structure: Any
+
+    @property
+    def shown(self) -> str:
+        return ", ".join(map(repr, self.tensors))
 
 
 def inputs(data: Dataset) -> Any:
@@ -54,11 +88,9 @@ def check_model(model: keras.Model, data: Dataset) -> None:
     if not getattr(model, "inputs", None):
         raise ModelError(
             f"{model.name!r} declares no inputs, so they cannot be compared.\n  "
-            "Build it with mf.inputs(data), or call it on a batch: model(loader.batch(0, 0)[0])."
+            "Build it functionally: keras.Model(inputs, outputs) with inputs = mf.inputs(data)."
         )
-    problems = _input_problems(model, data)
-    if data.structure.targets is not None:
-        problems += _output_problems(model, data)
+    problems = _input_problems(model, data) + _target_problems(model, data)
     if problems:
         count = "1 thing" if len(problems) == 1 else f"{len(problems)} things"
         raise ModelError(
@@ -78,46 +110,111 @@ def _specs(names: Names, specs: Any) -> dict[str, Spec]:
 def _input_problems(model: keras.Model, data: Dataset) -> list[str]:
     names = data.structure.inputs
     specs = _specs(names, data.spec[0])
-    wanted = _model_inputs(model)
-    problems = []
-    if isinstance(names, dict):
-        pairs = [(name, name) for name in specs if name in wanted]
-        problems += [
-            f"input {name!r} of the dataset {specs[name]} is none of the model's; it has "
-            f"{', '.join(map(repr, wanted))}."
-            for name in specs
-            if name not in wanted
-        ]
-        problems += [
-            f"input {name!r} of the model {_shown(tensor)} is none of the dataset's; declare it in "
-            "inputs={...}."
-            for name, tensor in wanted.items()
-            if name not in specs
-        ]
-    else:
-        pairs = list(zip(specs, wanted, strict=False))
-        if len(specs) != len(wanted):
-            problems.append(
-                f"the model has {len(wanted)} inputs ({', '.join(map(repr, wanted))}), the dataset "
-                f"{len(specs)} ({', '.join(map(repr, specs))}), matched by position."
-            )
+    side = _model_inputs(model)
+    pairs, problems = _paired("input", names, specs, side)
     for name, label in pairs:
-        problems += _input_mismatch(name, specs[name], label, wanted[label], model)
+        problems += _input_mismatch(name, specs[name], label, side.tensors[label], model)
     return problems
 
 
-def _model_inputs(model: keras.Model) -> dict[str, Any]:
+def _target_problems(model: keras.Model, data: Dataset) -> list[str]:
+    names = data.structure.targets
+    if names is None:
+        return []
+    specs = _specs(names, data.spec[1])
+    side = _model_outputs(model)
+    pairs, problems = _paired("target", names, specs, side)
+    for name, label in pairs:
+        problems += _target_mismatch(data, name, specs[name], side.tensors[label])
+    return problems
+
+
+def _model_inputs(model: keras.Model) -> _Side:
     """Return the model's input tensors by the name under which a dict of inputs reaches them."""
-    structure = getattr(model, "_inputs_struct", None)
+    structure = getattr(model, "_inputs_struct", model.inputs)
     if isinstance(structure, dict):
-        return dict(structure)
-    return {tensor.name: tensor for tensor in model.inputs}
+        return _Side("input", dict(structure), structure)
+    return _Side("input", {tensor.name: tensor for tensor in model.inputs}, structure)
+
+
+def _model_outputs(model: keras.Model) -> _Side:
+    """Return the model's output tensors by the name under which a dict of targets reaches them."""
+    structure = getattr(model, "_outputs_struct", model.outputs)
+    if isinstance(structure, dict):
+        return _Side("output", dict(structure), structure)
+    # A functional model's `output_names` are the names of these layers; a sequential one has none.
+    tensors = {tensor._keras_history.operation.name: tensor for tensor in model.outputs}
+    return _Side("output", tensors, structure)
+
+
+def _paired(
+    noun: str, names: Names, specs: dict[str, Spec], side: _Side
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Pair the dataset's names with the model's as Keras does, and tell what finds no partner."""
+    mismatch = _structure_mismatch(noun, names, side)
+    if mismatch is not None:
+        # Keras would pair otherwise than it looks, or not at all: names and shapes say nothing then.
+        return [], [mismatch]
+    wanted = side.tensors
+    if isinstance(names, dict):
+        problems = [
+            f"{noun} {name!r} of the dataset {spec} is none of the model's {side.noun}s; it has "
+            f"{side.shown}."
+            for name, spec in specs.items()
+            if name not in wanted
+        ]
+        problems += [
+            f"{side.noun} {name!r} of the model {_shown(tensor)} is none of the dataset's {noun}s; "
+            f"declare it in {noun}s={{...}}."
+            for name, tensor in wanted.items()
+            if name not in specs
+        ]
+        return [(name, name) for name in specs if name in wanted], problems
+    pairs = list(zip(specs, wanted, strict=False))
+    if len(specs) == len(wanted):
+        return pairs, []
+    return pairs, [
+        f"the model has {_counted(wanted, side.noun)} ({side.shown}), the dataset "
+        f"{_counted(specs, noun)} ({', '.join(map(repr, specs))}), matched by position."
+    ]
+
+
+def _structure_mismatch(noun: str, names: Names, side: _Side) -> str | None:
+    """Compare the structures as Keras does: it takes one value for a list of one, a list for a tuple."""
+    verb = "takes" if side.noun == "input" else "returns"
+    whole = side.structure
+    top = whole.values() if isinstance(whole, dict) else whole if isinstance(whole, list | tuple) else ()
+    if any(not isinstance(each, keras.KerasTensor) for each in top):
+        return (
+            f"the model's {side.noun}s are nested; those of a dataset have one level. Give the model a "
+            f"dict of {side.noun}s, without lists or dicts in it."
+        )
+    # Keras puts the dict's keys in alphabetical order and goes by position, or refuses.
+    if isinstance(whole, dict) and len(whole) > 1 and not isinstance(names, dict):
+        declared = f"one {noun}" if isinstance(names, str) else f"{noun}s in a tuple"
+        return (
+            f"the model {verb} a dict of {side.noun}s ({side.shown}), the dataset has {declared}; "
+            f"declare {noun}s={{...}} by name."
+        )
+    # Keras finds a dict of inputs by name in a list, but a target only where there are several outputs.
+    if side.noun == "output" and isinstance(names, dict) and not isinstance(whole, dict):
+        if len(side.tensors) == 1:
+            (label,) = names if len(names) == 1 else side.tensors
+            return (
+                f"the model returns one output without a dict, the dataset's targets are a dict; return "
+                f'{{"{label}": ...}} from the model, or declare the target without a dict.'
+            )
+    return None
+
+
+def _counted(names: dict[str, Any], noun: str) -> str:
+    return f"1 {noun}" if len(names) == 1 else f"{len(names)} {noun}s"
 
 
 def _input_mismatch(name: str, spec: Spec, label: str, tensor: Any, model: keras.Model) -> list[str]:
     problems = []
     as_named = f"input {name!r}" if name == label else f"input {name!r} (the model's {label!r})"
-    if not fits(spec.shape, tuple(tensor.shape[1:])):
+    if not _fits_input(spec.shape, tuple(tensor.shape[1:])):
         problems.append(
             f"{as_named} yields shape {spec.shape} a sample; the model takes {tuple(tensor.shape[1:])}."
         )
@@ -132,62 +229,34 @@ def _input_mismatch(name: str, spec: Spec, label: str, tensor: Any, model: keras
     return problems
 
 
+def _fits_input(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Compare as Keras does, which adds or drops a last axis of one."""
+    added = wanted[-1:] == (1,) and fits(shape, wanted[:-1])
+    dropped = shape[-1:] == (1,) and fits(shape[:-1], wanted)
+    return fits(shape, wanted) or added or dropped
+
+
 def _integer_consumers(as_named: str, tensor: Any, model: keras.Model) -> list[str]:
-    """Find layers with a kernel straight on integers: TensorFlow cannot multiply them."""
-    problems = []
-    for layer in model.layers:
-        if not hasattr(layer, "kernel") or isinstance(layer, keras.layers.Embedding):
-            continue
-        if any(
-            used is tensor
-            for node in layer._inbound_nodes
-            for used in getattr(node, "input_tensors", ())
-        ):
-            problems.append(
-                f"{as_named} reaches layer {layer.name!r} as {tensor.dtype}, a TypeError on TensorFlow; "
-                "put keras.layers.Rescaling(1 / 255) or a cast before it."
-            )
-    return problems
+    """Find the layers straight after an input that TensorFlow cannot compute on integers."""
+    return [
+        f"{as_named} reaches layer {layer.name!r} as {tensor.dtype}, an error on TensorFlow; "
+        "put keras.layers.Rescaling(1 / 255) or a cast before it."
+        for layer in model.layers
+        if isinstance(_unwrapped(layer), _FLOAT_ONLY) and _consumes(layer, tensor)
+    ]
 
 
-def _output_problems(model: keras.Model, data: Dataset) -> list[str]:
-    names = data.structure.targets
-    if names is None:
-        return []
-    specs = _specs(names, data.spec[1])
-    outputs = _model_outputs(model)
-    if isinstance(names, dict):
-        problems = [
-            f"target {name!r} of the dataset {spec} is none of the model's outputs; it has "
-            f"{', '.join(map(repr, outputs))}."
-            for name, spec in specs.items()
-            if name not in outputs
-        ]
-        problems += [
-            f"output {name!r} of the model {_shown(tensor)} has no target; declare it in "
-            "targets={...}."
-            for name, tensor in outputs.items()
-            if name not in specs
-        ]
-        pairs = [(name, name) for name in specs if name in outputs]
-    else:
-        problems = []
-        pairs = list(zip(specs, outputs, strict=False))
-        if len(specs) != len(outputs):
-            problems.append(
-                f"the model has {len(outputs)} outputs ({', '.join(map(repr, outputs))}), the dataset "
-                f"{len(specs)} targets ({', '.join(map(repr, specs))}), matched by position."
-            )
-    for name, label in pairs:
-        problems += _target_mismatch(data, name, specs[name], outputs[label])
-    return problems
+def _unwrapped(layer: keras.Layer) -> keras.Layer:
+    """Return the layer in a TimeDistributed, a SpectralNormalization or another wrapper."""
+    while isinstance(layer, keras.layers.Wrapper):
+        layer = layer.layer
+    return layer
 
 
-def _model_outputs(model: keras.Model) -> dict[str, Any]:
-    structure = getattr(model, "_outputs_struct", None)
-    if isinstance(structure, dict):
-        return dict(structure)
-    return dict(zip(model.output_names, model.outputs, strict=True))
+def _consumes(layer: keras.Layer, tensor: Any) -> bool:
+    return any(
+        used is tensor for node in layer._inbound_nodes for used in getattr(node, "input_tensors", ())
+    )
 
 
 def _target_mismatch(data: Dataset, name: str, spec: Spec, tensor: Any) -> list[str]:
@@ -195,7 +264,11 @@ def _target_mismatch(data: Dataset, name: str, spec: Spec, tensor: Any) -> list[
     field = data.fields[name]
     if isinstance(field, Category) and not field.one_hot:
         # Class numbers: one score a class for a sparse loss, or one for two classes.
-        classes = len(data.labels(name)) + field.oov
+        try:
+            classes = len(data.labels(name)) + field.oov
+        except NotAdaptedError:
+            # Their shape is known all the same; a part of the split may have learned how many there are.
+            return []
         least = 1 if classes == 2 else classes
         if len(shape) == 1 and shape[0] is not None and shape[0] < least:
             return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import keras
@@ -12,6 +13,9 @@ import numpy as np
 
 from multifeed.dataset import Dataset
 from multifeed.feed import Batch, Feed
+
+# How many callers are looked at for the adapter.
+_FRAMES = 8
 
 
 class Loader(keras.utils.PyDataset):  # type: ignore[misc]
@@ -23,7 +27,11 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
     default, which permutes indices) asks for: between the begin and the end of an epoch, the k-th new
     index gets step k. The epoch advances when all of its steps were handed out to `fit`, or in a pass
     over the loader by hand; `evaluate` and `predict` serve the epoch at which the loader stands, and
-    leave it there.
+    leave it there. A subclass, or a dataset that wraps a loader, must pass `on_epoch_begin` and
+    `on_epoch_end` on.
+
+    `last_error` is the exception that a batch raised last, until the next pass begins: TensorFlow
+    replaces it by one of its own.
 
     Example:
         >>> import multifeed as mf
@@ -135,6 +143,8 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         asker = self._asker()
         if asker is None:
             return
+        # It holds the traceback, and that the model.
+        self.last_error = None
         current = self._pass_of(asker)
         if current is None or current.is_peek:
             self._passes[asker] = _Pass(self.epoch, len(self), _purpose())
@@ -156,14 +166,18 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
     def _asker(self) -> Any:
         """Return the Keras adapter that calls us, or None if someone else does.
 
-        Keras passes no hint of who asks. The adapter's methods hold it in their frame as `self`.
+        Keras passes no hint of who asks. The adapter's methods hold it in their frame as `self`;
+        between them and us may stand the methods of a subclass, or of a dataset that wraps us.
         """
-        frame = sys._getframe(2)
-        # A subclass that overrides our methods stands between.
-        while frame.f_back is not None and frame.f_locals.get("self") is self:
+        frame: FrameType | None = sys._getframe(2)
+        for _ in range(_FRAMES):
+            if frame is None:
+                return None
+            asker = frame.f_locals.get("self")
+            if asker is not None and hasattr(asker, "py_dataset"):
+                return asker
             frame = frame.f_back
-        asker = frame.f_locals.get("self")
-        return asker if getattr(asker, "py_dataset", None) is self else None
+        return None
 
 
 class _Pass:

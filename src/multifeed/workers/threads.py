@@ -17,6 +17,9 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+# Seconds after which a thread that has nothing to do ends; it is started anew when there is. A host may
+# keep an engine for ever (TensorFlow keeps every dataset that it has seen).
+IDLE_S = 10.0
 # Seconds that the exit of the interpreter waits for tasks that are running.
 _EXIT_WAIT_S = 5.0
 
@@ -54,7 +57,8 @@ class OrderedThreads(Generic[T]):
 
     A slow task does not idle the other threads: they go on with later jobs, up to `ahead` of them.
     Jobs are drawn from their iterator one at a time, when there is room, by whichever thread is free.
-    The threads end when this object is closed, is dropped, or the interpreter exits.
+    The threads end when this object is closed or dropped, when nothing is asked for some seconds, or
+    when the interpreter exits.
 
     Args:
         jobs: Where jobs come from; may be endless. It must not refer to this object or its owner.
@@ -64,13 +68,12 @@ class OrderedThreads(Generic[T]):
     """
 
     def __init__(self, jobs: Iterator[Job[T]], *, threads: int, ahead: int, name: str) -> None:
-        self._state: _State[T] = _State(jobs, ahead)
+        self._state: _State[T] = _State(jobs, threads, ahead, name)
         # The threads refer to the state alone, so that an engine that is dropped can be collected.
         weakref.finalize(self, self._state.stop).atexit = False
         _running.add(self._state)
         try:
-            for number in range(threads):
-                self._state.start_thread(f"{name}-{number}")
+            self._state.start_threads()
         except BaseException:
             self.stop()
             raise
@@ -99,8 +102,9 @@ class OrderedThreads(Generic[T]):
 class _State(Generic[T]):
     """What the threads of one engine share."""
 
-    def __init__(self, jobs: Iterator[Job[T]], ahead: int) -> None:
+    def __init__(self, jobs: Iterator[Job[T]], threads: int, ahead: int, name: str) -> None:
         self._jobs = jobs
+        self._wanted, self._name = threads, name
         # What the threads are to do, in order: a task of a job, or None: draw the next job. There are
         # as many None under way as there is room for jobs.
         self._to_do: SimpleQueue[tuple[Job[T], int] | None] = SimpleQueue()
@@ -115,12 +119,14 @@ class _State(Generic[T]):
         self._counting = threading.Lock()
         self._threads: list[threading.Thread] = []
 
-    def start_thread(self, name: str) -> None:
-        # Daemons, because a thread that is waiting must not keep the interpreter from exiting; they
-        # are stopped and joined before it tears anything down (see `_close_all`).
-        thread = threading.Thread(target=self._work, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
+    def start_threads(self) -> None:
+        """Start as many threads as are wanted and not there."""
+        while len(self._threads) < self._wanted and not self._stopped:
+            # Daemons, because a thread that is waiting must not keep the interpreter from exiting;
+            # they are stopped and joined before it tears anything down (see `_close_all`).
+            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def stop(self) -> None:
         self._stopped = True
@@ -128,7 +134,7 @@ class _State(Generic[T]):
             with suppress(Empty):
                 while True:
                     waiting.get_nowait()
-        for _ in self._threads:
+        for _ in range(self._wanted):
             self._to_do.put(None)
         self._drawn.put(None)
         awaited = self._awaited
@@ -136,11 +142,12 @@ class _State(Generic[T]):
             awaited.ended.put(False)
 
     def join(self, timeout_s: float | None = None) -> None:
-        for thread in self._threads:
-            if thread is not threading.current_thread():
+        for thread in list(self._threads):
+            if thread is not threading.current_thread() and thread.ident is not None:
                 thread.join(timeout_s)
 
     def next_ended(self) -> Job[T]:
+        self.start_threads()
         job = self._drawn.get()
         if job is None:
             self._drawn.put(None)
@@ -151,11 +158,18 @@ class _State(Generic[T]):
             raise StopIteration
         self._awaited = None
         self._to_do.put(None)
+        # After the put: a thread that ends for want of work looks once more before it does.
+        self.start_threads()
         return job
 
     def _work(self) -> None:
         while True:
-            task = self._to_do.get()
+            try:
+                task = self._to_do.get(timeout=IDLE_S)
+            except Empty:
+                if self._leaves():
+                    return
+                continue
             if self._stopped:
                 return
             if task is None:
@@ -173,6 +187,15 @@ class _State(Generic[T]):
                 job.ended.put(True)
             # A thread that waits must not keep a batch alive.
             del task, job
+
+    def _leaves(self) -> bool:
+        """Take this thread off the list, unless something came to do meanwhile."""
+        this = threading.current_thread()
+        self._threads.remove(this)
+        if self._to_do.empty():
+            return True
+        self._threads.append(this)
+        return False
 
     def _draw(self) -> None:
         """Take the next job in. An error in making it is handed over in its place."""
