@@ -12,9 +12,8 @@ from multifeed.fields.category import Category
 from multifeed.spec import Spec, fits
 from multifeed.structure import Names, pack
 
-
-# Layers that fail on TensorFlow where integers reach them, each verified with uint8 and int32 on Keras
-# 3.15. Dense, recurrent and normalization layers cast for themselves; Activation depends on its function.
+# Layers that fail on TensorFlow where integers reach them; a test calls each of them. Dense, recurrent
+# and most normalization layers cast for themselves; Activation depends on its function.
 _FLOAT_ONLY = tuple(
     getattr(keras.layers, name)
     for name in (
@@ -196,14 +195,13 @@ def _structure_mismatch(noun: str, names: Names, side: _Side) -> str | None:
             f"the model {verb} a dict of {side.noun}s ({side.shown}), the dataset has {declared}; "
             f"declare {noun}s={{...}} by name."
         )
-    # Keras finds a dict of inputs by name in a list, but a target only where there are several outputs.
-    if side.noun == "output" and isinstance(names, dict) and not isinstance(whole, dict):
-        if len(side.tensors) == 1:
-            (label,) = names if len(names) == 1 else side.tensors
-            return (
-                f"the model returns one output without a dict, the dataset's targets are a dict; return "
-                f'{{"{label}": ...}} from the model, or declare the target without a dict.'
-            )
+    # Keras finds a dict of inputs by name in a list, but targets only where there are several outputs.
+    is_one_output = side.noun == "output" and not isinstance(whole, dict) and len(side.tensors) == 1
+    if is_one_output and isinstance(names, dict):
+        return (
+            "the model returns one output without a dict, the dataset's targets are a dict; return "
+            f'{{"{next(iter(names))}": ...}} from the model, or declare the target without a dict.'
+        )
     return None
 
 
