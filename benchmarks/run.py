@@ -114,7 +114,7 @@ def _circumstances() -> dict[str, Any]:
             "cpus_used": WORKERS,
             "memory_gib": round(psutil.virtual_memory().total / 2**30),
             "load_before": round(os.getloadavg()[0], 2),
-            "system": platform.platform(),
+            "system": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
         },
         "versions": versions,
