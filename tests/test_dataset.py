@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -103,15 +102,14 @@ def test_repr_prints_the_declaration() -> None:
 
 
 def test_a_million_rows_are_declared_without_reading_a_file() -> None:
-    """Files that do not exist are no error at declaration, and a million take well under a second."""
+    """Files that do not exist are no error at declaration, but only when they are read."""
     count = 1_000_000
     names = pa.array(np.arange(count)).cast(pa.string())
     rows = pa.table({"id": names, "file": names, "x": np.arange(count)})
-    begin = time.perf_counter()
     data = mf.Dataset(rows, key="id", inputs={"file": mf.Image("file", size=8), "x": mf.Numeric("x")})
-    # Ten times what it takes: this guards against a scan of the rows, not against a slow machine.
-    assert time.perf_counter() - begin < 1
     assert len(data) == count
+    with pytest.raises(mf.SampleError, match="does not exist"):
+        data[count - 1]
 
 
 class TestSelect:
