@@ -1,4 +1,4 @@
-"""Shared by all tests: which of them a run collects, and small real data."""
+"""Shared by all tests: how long slow ones run, and small real data."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ import simplejpeg
 from skimage import data as photographs
 
 import multifeed as mf
-
-# Tests that import Keras run once a backend: KERAS_BACKEND=jax pytest tests/keras (see Makefile).
-if "KERAS_BACKEND" not in os.environ:
-    collect_ignore_glob = ["keras/*"]
 
 
 @pytest.fixture(scope="session")
