@@ -200,8 +200,8 @@ class TestAdapt:
         with pytest.raises(mf.StateError) as caught:
             val.adapt()
         assert str(caught.value) == (
-            "part 1 of 2 has been adapted, and all parts of a split share what is learned.\n"
-            "  Split anew for each fold, or pass again=True to learn from these rows instead."
+            "part 1 of 2 has been learned from, and all parts of a split share what is learned.\n"
+            "  Split anew for each fold, or pass again=True to replace what was learned."
         )
         before = train.restore("x", np.zeros((1, 1)))
         val.adapt(again=True)
@@ -240,7 +240,7 @@ class TestAdapt:
         train, val = (train, val) if "d" in val.keys(np.arange(len(val))) else (val, train)
         with pytest.raises(mf.SampleError) as caught:
             train.adapt()
-        number = 2 if val._title == "part 2 of 2" else 1
+        number = 2 if val._family.title(val) == "part 2 of 2" else 1
         row = val.keys(np.arange(len(val))).index("d")
         assert str(caught.value) == (
             "'kind' of sample 'd' cannot be used: it is 'fox', which the vocabulary of 2 labels does "
@@ -307,7 +307,7 @@ X = mf.Numeric("x")
         (
             {"inputs": {"x": "x"}},
             "inputs holds fields; received 'x'.\n"
-            "  Wrap the column's name: mf.Numeric, mf.Category, mf.Image or mf.Array.",
+            "  Wrap the column's name: mf.Numeric, mf.Category, mf.Image, mf.Text or mf.Array.",
         ),
         (
             {"inputs": X, "sample_weight": "x"},

@@ -13,9 +13,9 @@ SOURCE = Path(multifeed.__file__).parent
 
 # From the bottom up. A room may import the rooms before it, and the files of its own.
 ROOMS = [
-    "errors", "spec", "files", "table", "listing", "sources", "align", "fields", "structure", "order",
-    "split", "batch",
-    "dataset", "buffers", "workers", "feed", "keras", "__init__",
+    "errors", "meter", "spec", "files", "table", "listing", "sources", "align", "fields", "structure",
+    "order", "split", "batch", "family", "keys",
+    "dataset", "buffers", "workers", "feed", "sheet", "keras", "__init__",
 ]  # fmt: skip
 
 

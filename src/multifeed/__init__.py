@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from multifeed.align import align, lookup
-from multifeed.dataset import Dataset
+from multifeed.dataset import Dataset, concat
 from multifeed.errors import (
     AlignError,
     DeclarationError,
@@ -28,7 +28,10 @@ from multifeed.feed import Feed
 from multifeed.fields.array import Array
 from multifeed.fields.category import Category
 from multifeed.fields.image import Image
+from multifeed.fields.mask import Mask
 from multifeed.fields.numeric import Numeric
+from multifeed.fields.same import Same
+from multifeed.sheet import show
 from multifeed.spec import Spec
 
 if TYPE_CHECKING:
@@ -45,18 +48,22 @@ __all__ = [
     "Feed",
     "Image",
     "Loader",
+    "Mask",
     "ModelError",
     "MultifeedError",
     "MultifeedWarning",
     "NotAdaptedError",
     "Numeric",
+    "Same",
     "SampleError",
     "Spec",
     "StateError",
     "align",
     "check_model",
+    "concat",
     "inputs",
     "lookup",
+    "show",
 ]
 
 _NEEDS_KERAS = ("Loader", "check_model", "inputs")

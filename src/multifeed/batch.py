@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from multifeed.errors import BadValue, MultifeedError, SampleError, lines
-from multifeed.fields.base import Columnar, PerSample, Reader
+from multifeed.fields.base import Columnar, Derived, PerSample, Reader
+from multifeed.meter import Meter
 from multifeed.spec import Spec
 from multifeed.structure import Structure
 
@@ -23,6 +25,7 @@ class Plan:
         readers: A bound reader for each field, by name.
         structure: Where each name stands in a batch.
         name_row: Function of a row that returns its key, or None.
+        numbered: Whether errors tell the number of a row.
     """
 
     def __init__(
@@ -30,12 +33,19 @@ class Plan:
         readers: Mapping[str, Reader],
         structure: Structure,
         name_row: Callable[[int], str | None],
+        *,
+        numbered: bool = True,
     ) -> None:
         self.structure = structure
         self.specs: dict[str, Spec] = {name: reader.spec for name, reader in readers.items()}
         self._columnar = {n: r for n, r in readers.items() if isinstance(r, Columnar)}
         self._per_sample = {n: r for n, r in readers.items() if isinstance(r, PerSample)}
+        self._derived: dict[str, list[tuple[str, Derived]]] = {}
+        for name, reader in readers.items():
+            if isinstance(reader, Derived):
+                self._derived.setdefault(reader.of, []).append((name, reader))
         self._name_row = name_row
+        self._numbered = numbered
 
     @property
     def reads_samples(self) -> bool:
@@ -49,57 +59,104 @@ class Plan:
 
     def fill(self, rows: Array, out: Buffers) -> None:
         """Write everything that the rows, ``int64[n]``, have into buffers of n rows."""
-        self.fill_columns(rows, out)
-        self.fill_samples(rows, out, 0, len(rows))
+        meter = Meter()
+        self.fill_columns(rows, out, meter)
+        self.fill_samples(rows, out, 0, len(rows), meter)
 
-    def fill_columns(self, rows: Array, out: Buffers) -> None:
+    def fill_columns(self, rows: Array, out: Buffers, meter: Meter) -> None:
         """Write the fields that are gathered from memory, all rows at once."""
         for name, reader in self._columnar.items():
+            begin = perf_counter()
             try:
-                reader.gather(rows, out[name])
+                lengths = reader.gather(rows, out[name])
             except BadValue as error:
-                row = error.row if error.row is not None else int(rows[0])
-                raise bad_sample(error, name, row, None, self._name_row(row)) from error
+                raise self._explain_row(error, name, rows) from error
+            meter.add(name, len(rows), copy_s=perf_counter() - begin)
+            if name in self._derived:
+                self._derive(name, rows, lengths, out, 0, len(rows), meter)
 
-    def fill_samples(self, rows: Array, out: Buffers, start: int, stop: int) -> None:
+    def fill_samples(self, rows: Array, out: Buffers, start: int, stop: int, meter: Meter) -> None:
         """Write the fields that are read one row at a time, for the slots `start` to `stop`."""
         for name, reader in self._per_sample.items():
             buffer = out[name]
+            lengths = np.zeros(stop - start, np.int64)
+            load_s = decode_s = 0.0
+            loaded_bytes = 0
             for slot in range(start, stop):
                 row = int(rows[slot])
                 try:
+                    begin = perf_counter()
+                    loaded = reader.load(row)
+                    between = perf_counter()
                     # `slot : slot + 1` keeps a view where a scalar field would give a number.
-                    reader.read(row, buffer[slot : slot + 1].reshape(buffer.shape[1:]))
+                    place = buffer[slot : slot + 1].reshape(buffer.shape[1:])
+                    lengths[slot - start] = reader.decode(row, loaded, place) or 0
+                    decode_s += perf_counter() - between
+                    load_s += between - begin
                 except Exception as error:
                     raise self._explain(error, name, reader, row) from error
+                if isinstance(loaded, bytes):
+                    loaded_bytes += len(loaded)
+            meter.add(name, stop - start, load_s=load_s, decode_s=decode_s, loaded_bytes=loaded_bytes)
+            if name in self._derived:
+                self._derive(name, rows, lengths, out, start, stop, meter)
+
+    def _derive(
+        self,
+        of: str,
+        rows: Array,
+        lengths: Array | None,
+        out: Buffers,
+        start: int,
+        stop: int,
+        meter: Meter,
+    ) -> None:
+        """Write the fields that are made from field `of`, for the slots `start` to `stop`."""
+        for name, reader in self._derived[of]:
+            begin = perf_counter()
+            try:
+                reader.derive(out[of][start:stop], lengths, out[name][start:stop])
+            except BadValue as error:
+                raise self._explain_row(error, name, rows[start:stop], counts=True) from error
+            meter.add(name, stop - start, copy_s=perf_counter() - begin)
+
+    def _explain_row(
+        self, error: BadValue, name: str, rows: Array, *, counts: bool = False
+    ) -> SampleError:
+        """Tell what is wrong with one of `rows`; `counts` if the error counts from the first of them."""
+        row = int(rows[0]) if error.row is None else int(rows[error.row]) if counts else error.row
+        return bad_sample(error, name, row if self._numbered else None, None, self._name_row(row))
 
     def _explain(self, error: Exception, name: str, reader: PerSample, row: int) -> Exception:
         if isinstance(error, MultifeedError):
             return error
         file, key = reader.file(row), self._name_row(row)
+        number = row if self._numbered else None
         if isinstance(error, BadValue):
-            return bad_sample(error, name, row, file, key)
+            return bad_sample(error, name, number, file, key)
         return SampleError(
             lines(
-                f"reading {name!r} of {_sample(key, row)} raised {type(error).__name__}: {error}.",
-                f"File: {file} (row {row})." if file else f"Row: {row}.",
+                f"reading {name!r} of {_sample(key, number)} raised {type(error).__name__}: {error}.",
+                _place(file, number),
                 "The exception above is the original. If it came from your preprocess=, that function "
                 "must accept every sample.",
             ),
             field=name,
             key=key,
-            row=row,
+            row=number,
             file=file,
         )
 
 
-def bad_sample(error: BadValue, field: str, row: int, file: str | None, key: str | None) -> SampleError:
-    """Tell a small fact about a value in the user's words: field, key, row and file."""
+def bad_sample(
+    error: BadValue, field: str, row: int | None, file: str | None, key: str | None
+) -> SampleError:
+    """Tell a small fact about a value in the user's words: field, key, row (if it has one) and file."""
     subject = "the file" if file else "it"
     return SampleError(
         lines(
             f"{field!r} of {_sample(key, row)} cannot be used: {subject} {error.reason}.",
-            f"File: {file} (row {row})." if file else f"Row: {row}.",
+            _place(file, row),
             error.remedy,
         ),
         field=field,
@@ -109,8 +166,17 @@ def bad_sample(error: BadValue, field: str, row: int, file: str | None, key: str
     )
 
 
-def _sample(key: str | None, row: int) -> str:
-    return f"sample {key!r}" if key is not None else f"row {row}"
+def _sample(key: str | None, row: int | None) -> str:
+    if key is not None:
+        return f"sample {key!r}"
+    return "the sample" if row is None else f"row {row}"
+
+
+def _place(file: str | None, row: int | None) -> str:
+    """Return the line that tells where a value stands; empty if there is nothing to tell."""
+    if file is None:
+        return "" if row is None else f"Row: {row}."
+    return f"File: {file}." if row is None else f"File: {file} (row {row})."
 
 
 def allocate(count: int, specs: Mapping[str, Spec]) -> Buffers:

@@ -4,32 +4,51 @@ from __future__ import annotations
 
 import operator
 import os
-import weakref
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from multifeed.batch import Plan, allocate, bad_sample
 from multifeed.errors import (
     BadValue,
     DeclarationError,
+    MultifeedWarning,
     NotAdaptedError,
     SampleError,
     StateError,
     lines,
     near,
 )
-from multifeed.fields.base import Field, Learned, Reader, Source
+from multifeed.family import Family, learned_by, read_state, write_state
+from multifeed.fields.base import Field, Learned, Reader
 from multifeed.fields.category import Category
-from multifeed.fields.shared import column_names, holds_text
+from multifeed.fields.chain import Chain
+from multifeed.fields.rows import Rows, Source
+from multifeed.fields.same import Same
+from multifeed.fields.shared import column_names
+from multifeed.fields.weight import ClassWeight, Ones, WeightField, check_class_weight
+from multifeed.keys import Keys, check_key
 from multifeed.order import whole_seed
 from multifeed.spec import Spec
 from multifeed.split import split_rows
-from multifeed.structure import Fields, Names, Structure, check_field, flat, named, pack, weight_fields
+from multifeed.structure import (
+    Fields,
+    Names,
+    Structure,
+    check_field,
+    flat,
+    linked,
+    named,
+    pack,
+    weight_fields,
+)
 from multifeed.table import as_columns, as_table, is_path
 
 Array = np.ndarray[Any, Any]
@@ -96,13 +115,13 @@ class Dataset:
                 raise DeclarationError(
                     lines(f"the row table has no key column {name!r}.", near(name, columns.names))
                 )
-            _check_key(name, columns[name])
-        self._rows = rows
-        self._source = Source(
+            check_key(name, columns[name])
+        self._rows: Any = rows
+        self._source: Rows = Source(
             columns, None, None if root is None else os.path.abspath(root), allow_outside
         )
         self._declare(inputs, targets, sample_weight)
-        self._family = _Family()
+        self._family = Family()
         self._family.add(self, "the dataset")
         self._plan: tuple[object, Plan] | None = None
 
@@ -112,6 +131,7 @@ class Dataset:
         self.fields: dict[str, Field] = {}
         input_names = named("inputs", inputs, self.fields)
         target_names = None if targets is None else named("targets", targets, self.fields)
+        linked(self.fields)
         columns = self._source.columns
         for name, field in self.fields.items():
             check_field(name, field, columns)
@@ -123,6 +143,26 @@ class Dataset:
             for name, field in self._weights.items():
                 check_field(name, field, columns)
         self.structure = Structure(input_names, target_names, weight_names)
+        for name in flat(target_names) if target_names is not None else ():
+            self._warn_of_pixels(name, self.fields[name])
+
+    def _warn_of_pixels(self, name: str, field: Field) -> None:
+        """Warn of a target that is an image as it comes; seldom is its loss meant to be on integers."""
+        if not isinstance(field, Same) or field.dtype is not None:
+            return
+        with suppress(NotAdaptedError):
+            spec = field.spec(self._source.columns, None)
+            if spec.dtype != "uint8":
+                return
+            warnings.warn(
+                lines(
+                    f"the target {name!r} is {field.of!r} as {spec}: its loss is on integers up to 255.",
+                    f'Pass mf.Same({field.of!r}, dtype="float32", scale=1/255), and end the model in a '
+                    "sigmoid.",
+                ),
+                MultifeedWarning,
+                stacklevel=4,
+            )
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -142,9 +182,7 @@ class Dataset:
     @property
     def rows(self) -> Any:
         """The row table: as it was given, or the selected rows of it."""
-        if self._source.index is None:
-            return self._rows
-        return self._source.columns.take(self._source.index)
+        return self._source.table() if self._rows is None else self._rows
 
     @property
     def spec(self) -> tuple[Any, ...]:
@@ -160,7 +198,7 @@ class Dataset:
         """Return the keys of rows, ``int64[n]``; the row numbers themselves if there is no key."""
         if not self._key:
             return [int(row) for row in rows]
-        return _Keys(self._source, self._key).many(rows)
+        return Keys(self._source, self._key).many(rows)
 
     def select(self, rows: Any) -> Dataset:
         """Return the dataset of some rows, which shares what is learned.
@@ -246,7 +284,7 @@ class Dataset:
         held_out = self._deal(np.full(count, 1 / count), by, stratify, seed)
         folds = []
         for rows in held_out:
-            family = _Family(is_split=True)
+            family = Family(is_split=True)
             rest = np.setdiff1d(np.arange(len(self)), rows)
             folds.append(
                 (self._part(rest, family, "part 1 of 2"), self._part(rows, family, "part 2 of 2"))
@@ -270,6 +308,49 @@ class Dataset:
                 )
         return parts
 
+    def weighted(self, class_weight: Mapping[str, Mapping[Any, float] | str] | None = None) -> Dataset:
+        """Return the same samples with a weight for every target.
+
+        Args:
+            class_weight: For each target that is a `Category`: the weight of each label (1 for those
+                that are left out), or ``"balanced"``: samples / (labels that occur x samples of the
+                label), as scikit-learn has it. Sample weights are multiplied with it. Targets that are
+                left out keep their weights.
+
+        Raises:
+            DeclarationError: If there are no targets, or a target, label or weight cannot be.
+            NotAdaptedError: If the labels have yet to be learned.
+
+        Example:
+            >>> import multifeed as mf
+            >>> data = Dataset({"x": [1, 2, 3], "sick": [0, 0, 1]}, inputs=mf.Numeric("x"),
+            ...     targets=mf.Category("sick", vocabulary=[0, 1]))
+            >>> [sample[2].item() for sample in data.weighted({"sick": "balanced"})]
+            [0.75, 0.75, 1.5]
+        """
+        targets = self.structure.targets
+        if targets is None:
+            raise DeclarationError(
+                lines("class weights weigh the loss of targets, and there are none.", "Pass targets=.")
+            )
+        check_class_weight(class_weight, {name: self.fields[name] for name in flat(targets)})
+        given = dict(zip(flat(targets), self._weights.values(), strict=False))
+        weights: dict[str, WeightField] = {}
+        for name in flat(targets):
+            base: WeightField = given.get(name) or Ones()
+            field = self.fields[name]
+            if class_weight is not None and name in class_weight and isinstance(field, Category):
+                known = replace(field, vocabulary=self.labels(name))
+                counts = self._guard(name, partial(known.counts, self._source))
+                base = ClassWeight.of(name, base, known, class_weight[name], counts)
+            weights[name] = base
+        weighted = copy(self)
+        weighted._weights = {f"sample_weight:{name}": field for name, field in weights.items()}
+        by_target = dict(zip(weights, weighted._weights, strict=True))
+        weighted.structure = replace(self.structure, weights=pack(targets, by_target))
+        weighted._plan = None
+        return weighted
+
     def adapt(self, *, again: bool = False) -> None:
         """Learn means and vocabularies from these rows; all parts of the split share them.
 
@@ -283,23 +364,59 @@ class Dataset:
             StateError: If the split has been adapted before and `again` is not set.
             SampleError: If a row of this or another part cannot be used with what was learned.
         """
-        if self._family.learned is not None and not again:
-            raise StateError(
-                lines(
-                    f"{self._family.learned_from} has been adapted, and all parts of a split share "
-                    "what is learned.",
-                    "Split anew for each fold, or pass again=True to learn from these rows instead.",
-                )
-            )
+        self._refuse_again(again)
         learned = {
             name: self._guard(name, partial(field.learn, self._source))
             for name, field in self.fields.items()
             if field.learns
         }
+        self._take_over(learned, self._family.title(self))
+
+    def _take_over(self, learned: dict[str, Any], learned_from: str) -> None:
+        """Share what was learned with the other parts, once all of them have been read with it."""
         for part, title in self._family.parts():
             for name in learned:
                 part._bind(name, part.fields[name], learned, title)
-        self._family.learn(learned, self._title)
+        self._family.learn(learned, learned_from)
+
+    def save_state(self, path: str | os.PathLike[str]) -> None:
+        """Write what was learned to a JSON file: all that a server needs besides the declaration.
+
+        Args:
+            path: The file; it is replaced as a whole.
+
+        Raises:
+            NotAdaptedError: If a field has to learn first.
+        """
+        for name, field in self.fields.items():
+            if field.learns and self._family.learned is None:
+                raise _not_adapted(name, field)
+        write_state(path, self.fields, self._family.learned or {})
+
+    def load_state(self, path: str | os.PathLike[str], *, again: bool = False) -> None:
+        """Take over what `save_state` has written, in place of `adapt`.
+
+        Args:
+            path: The file.
+            again: Allow it although something has been learned before, which is then replaced.
+
+        Raises:
+            StateError: If it is no such file, its fields were declared otherwise, or something has been
+                learned before and `again` is not set.
+            SampleError: If a row of this or another part cannot be used with what was learned.
+        """
+        self._refuse_again(again)
+        self._take_over(read_state(path, self.fields), os.fspath(path))
+
+    def _refuse_again(self, again: bool) -> None:
+        if self._family.learned is not None and not again:
+            raise StateError(
+                lines(
+                    f"{self._family.learned_from} has been learned from, and all parts of a split share "
+                    "what is learned.",
+                    "Split anew for each fold, or pass again=True to replace what was learned.",
+                )
+            )
 
     def restore(self, name: str, values: Array) -> Array:
         """Turn a field's values as a model predicts them back into the column's own units.
@@ -310,7 +427,11 @@ class Dataset:
         """
         if name not in self.fields:
             raise DeclarationError(lines(f"there is no field {name!r}.", near(name, self.fields)))
-        return self.fields[name].restore(values, (self._family.learned or {}).get(name))
+        return self.fields[name].restore(values, self.learned(name))
+
+    def learned(self, name: str) -> Learned | None:
+        """Return what a field has learned, as it is kept in JSON; None if nothing."""
+        return learned_by(self._family.learned, name, self.fields[name])
 
     def labels(self, name: str) -> tuple[Any, ...]:
         """Return the labels of a `Category` field, in the order of their class numbers."""
@@ -320,7 +441,7 @@ class Dataset:
                 lines(f"{name!r} is no Category of this dataset.", near(name, self.fields))
             )
         try:
-            return field.labels((self._family.learned or {}).get(name))
+            return field.labels(self.learned(name))
         except NotAdaptedError:
             raise _not_adapted(name, field) from None
 
@@ -334,8 +455,7 @@ class Dataset:
         learned = self._family.learned
         if self._plan is None or self._plan[0] is not learned:
             readers = {
-                name: self._bind(name, field, learned or {})
-                for name, field in self._all_fields().items()
+                name: self._bind(name, field, learned) for name, field in self._all_fields().items()
             }
             self._plan = (learned, Plan(readers, self.structure, self._key_of()))
         return self._plan[1]
@@ -369,18 +489,19 @@ class Dataset:
         return {**self.fields, **self._weights}
 
     def _spec(self, name: str, field: Field) -> Spec:
-        learned = (self._family.learned or {}).get(name)
+        learned = learned_by(self._family.learned, name, field)
         try:
             return field.spec(self._source.columns, learned)
         except NotAdaptedError:
             raise _not_adapted(name, field) from None
 
     def _bind(
-        self, name: str, field: Field, learned: Mapping[str, Learned | None], title: str = ""
+        self, name: str, field: Field, learned: Mapping[str, Any] | None, title: str = ""
     ) -> Reader:
-        if field.learns and name not in learned:
+        if field.learns and name not in (learned or {}):
             raise _not_adapted(name, field)
-        return self._guard(name, partial(field.bind, self._source, learned.get(name)), title)
+        read = partial(self._source.bind, field, learned_by(learned, name, field))
+        return self._guard(name, read, title)
 
     def _guard(self, name: str, act: Callable[[], T], title: str = "") -> T:
         """Run a field's own code, and tell its small facts in the user's words."""
@@ -400,7 +521,7 @@ class Dataset:
         """Return the function that names a row; it must not keep this dataset's plan alive."""
         if not self._key:
             return lambda row: None
-        return _Keys(self._source, self._key).one
+        return Keys(self._source, self._key).one
 
     def _codes(self, name: str) -> Array:
         """Return a column's values as numbers 0, 1, … in order of appearance."""
@@ -423,84 +544,74 @@ class Dataset:
         codes: Array = values.indices.to_numpy(zero_copy_only=False).astype(np.int64)
         return codes
 
-    def _part(self, rows: Array, family: _Family, title: str) -> Dataset:
-        part = object.__new__(Dataset)
-        part.__dict__.update(self.__dict__)
-        index = rows if self._source.index is None else self._source.index[rows]
-        part._source = Source(self._source.columns, index, self._source.root, self._source.allow_outside)
+    def _refuse_unlike(self, other: Dataset, number: int) -> None:
+        """Raise unless another dataset, the `number`-th of those to be joined, is declared alike."""
+        declared = other._declaration()
+        for what, here in self._declaration().items():
+            there = declared.get(what)
+            if here != there:
+                raise DeclarationError(
+                    lines(
+                        f"datasets that are joined are declared alike; the {what} of number {number} "
+                        "differs from that of number 1.",
+                        f"Number 1: {here!r}.",
+                        f"Number {number}: {there!r}.",
+                    )
+                )
+
+    def _declaration(self) -> dict[str, Any]:
+        """Return all that makes one dataset's samples unlike another's."""
+        columns = self._source.columns
+        found: dict[str, Any] = {"structure": self.structure, "key": self._key}
+        for name, field in self._all_fields().items():
+            found[f"field {name!r}"] = field
+            found[f"columns of {name!r}"] = [c for each in field.reads for c in columns.matching(each)]
+            with suppress(NotAdaptedError):
+                found[f"spec of {name!r}"] = field.spec(columns, None)
+        return found
+
+    def _part(self, rows: Array, family: Family, title: str) -> Dataset:
+        part = copy(self)
+        part._rows, part._source = None, self._source.take(rows)
         part._family = family
         part._plan = None
         family.add(part, title)
         return part
 
-    @property
-    def _title(self) -> str:
-        return self._family.title(self)
 
+def concat(datasets: Sequence[Dataset]) -> Dataset:
+    """Put the samples of several datasets, declared alike, one after the other.
 
-class _Keys:
-    """Names rows, for predictions and for errors; it does not keep the dataset alive."""
+    Each table is read as it is: file names start where those of their own table do, and memmaps stay
+    where they are. What is learned is learned anew, unless all are parts of one split.
 
-    def __init__(self, source: Source, key: tuple[str, ...]) -> None:
-        self._source, self._key = source, key
+    Args:
+        datasets: Two or more datasets with equal fields, structure, key and sample weights.
 
-    def many(self, rows: Array) -> list[str]:
-        index = rows if self._source.index is None else self._source.index[rows]
-        parts = []
-        for name in self._key:
-            column = self._source.columns[name]
-            taken = pa.array(column[index]) if isinstance(column, np.ndarray) else column.take(index)
-            parts.append(taken.cast(pa.string()).to_pylist())
-        return ["/".join(str(part) for part in key) for key in zip(*parts, strict=True)]
+    Raises:
+        DeclarationError: If they are declared differently.
 
-    def one(self, row: int) -> str:
-        return self.many(np.array([row]))[0]
-
-
-def _check_key(name: str, column: Any) -> None:
-    """Raise unless a column holds what a key may be."""
-    if isinstance(column, np.ndarray):
-        kind, valid = column.dtype, column.ndim == 1 and column.dtype.kind in "iu"
-    else:
-        kind = column.type
-        valid = holds_text(kind) or pa.types.is_integer(kind)
-    if not valid:
-        raise DeclarationError(
-            lines(
-                f"a key is text or an integer; the key column {name!r} holds {kind}.",
-                "Name another column, or convert it.",
-            )
-        )
-
-
-class _Family:
-    """The parts of one split, and what they share: the learned state of each field, by name."""
-
-    def __init__(
-        self, learned: dict[str, Any] | None = None, learned_from: str = "", *, is_split: bool = False
-    ) -> None:
-        self.learned = learned
-        self.learned_from = learned_from
-        self._is_split = is_split
-        self._titles: weakref.WeakKeyDictionary[Dataset, str] = weakref.WeakKeyDictionary()
-
-    def add(self, part: Dataset, title: str) -> None:
-        self._titles[part] = title
-
-    def parts(self) -> list[tuple[Dataset, str]]:
-        return list(self._titles.items())
-
-    def title(self, part: Dataset) -> str:
-        return self._titles.get(part, "the dataset")
-
-    def learn(self, learned: dict[str, Any], learned_from: str) -> None:
-        self.learned, self.learned_from = learned, learned_from
-
-    def for_parts(self) -> _Family:
-        """Return the family of a new split: its own, unless this is one of a split already."""
-        if self._is_split:
-            return self
-        return _Family(self.learned, self.learned_from, is_split=True)
+    Example:
+        >>> import multifeed as mf
+        >>> inputs = {"age": mf.Numeric("age")}
+        >>> rome = Dataset({"age": [40, 60]}, inputs=inputs)
+        >>> bonn = Dataset({"age": [50]}, inputs=inputs)
+        >>> len(concat([rome, bonn]))
+        3
+    """
+    datasets = list(datasets)
+    if not datasets or not all(isinstance(each, Dataset) for each in datasets):
+        raise DeclarationError(f"mf.concat joins datasets; received {datasets!r}.")
+    first = datasets[0]
+    for number, other in enumerate(datasets[1:], 2):
+        first._refuse_unlike(other, number)
+    joined = copy(first)
+    joined._rows, joined._source = None, Chain.of([each._source for each in datasets])
+    joined._plan = None
+    if any(each._family is not first._family for each in datasets):
+        joined._family = Family()
+    joined._family.add(joined, "the dataset")
+    return joined
 
 
 def _not_adapted(name: str, field: Field) -> NotAdaptedError:

@@ -19,6 +19,7 @@ from multifeed.batch import Plan, allocate, chunks
 from multifeed.buffers import Pool
 from multifeed.dataset import Dataset
 from multifeed.errors import DeclarationError, lines
+from multifeed.meter import Meter
 from multifeed.order import Order, sequential, shuffled, whole_seed
 from multifeed.workers.threads import Job, OrderedThreads
 
@@ -308,6 +309,7 @@ class _Recipe:
         self.plan = plan
         self.pool = pool
         self.order = order
+        self.meter = Meter()
         self.seed = seed
         self.samples = samples
         self.batch_size = batch_size
@@ -405,7 +407,7 @@ class _ColumnRun(_Run):
         buffers = recipe.lease(self._batches_at_once)
         if len(rows) < self._batches_at_once * recipe.batch_size:
             buffers = {name: buffer[: len(rows)] for name, buffer in buffers.items()}
-        recipe.plan.fill_columns(rows, buffers)
+        recipe.plan.fill_columns(rows, buffers, recipe.meter)
         size = recipe.batch_size
         starts = range(0, len(rows), size)
         views = {
@@ -452,9 +454,9 @@ def _batch_jobs(recipe: _Recipe, numbers: Iterator[int], pieces: int) -> Iterato
         number, place = divmod(each, recipe.batches)
         rows = rows_of(number, *recipe.slots(place))
         buffers = {name: buffer[: len(rows)] for name, buffer in recipe.lease().items()}
-        tasks = [partial(plan.fill_columns, rows, buffers)]
+        tasks = [partial(plan.fill_columns, rows, buffers, recipe.meter)]
         tasks += [
-            partial(plan.fill_samples, rows, buffers, start, stop)
+            partial(plan.fill_samples, rows, buffers, start, stop, recipe.meter)
             for start, stop in chunks(len(rows), pieces)
         ]
         yield Job(buffers, tasks)

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from multifeed.errors import DeclarationError, NotAdaptedError, lines, near
-from multifeed.fields.base import Field
-from multifeed.fields.weight import Ones, Weight
+from multifeed.fields.base import Field, Link
+from multifeed.fields.weight import Ones, Weight, WeightField
 from multifeed.table import Columns
 
 # One field, or several in the structure in which a batch shall have them.
@@ -96,7 +96,7 @@ def _field(role: str, field: object) -> Field:
     raise DeclarationError(
         lines(
             f"{role} holds fields; received {field!r}.",
-            "Wrap the column's name: mf.Numeric, mf.Category, mf.Image or mf.Array.",
+            "Wrap the column's name: mf.Numeric, mf.Category, mf.Image, mf.Text or mf.Array.",
         )
     )
 
@@ -120,6 +120,26 @@ def _add(name: str, field: Field, known: dict[str, Field], *, renames: bool = Fa
     return chosen
 
 
+def linked(known: dict[str, Field]) -> None:
+    """Tell the fields that are made from other fields which those are; in place."""
+    for name, field in known.items():
+        if not isinstance(field, Link):
+            continue
+        other = known.get(field.of)
+        if other is None:
+            kind = type(field).__name__
+            raise DeclarationError(
+                lines(
+                    f"field {name!r} is a {kind} of {field.of!r}, which is no field of this dataset.",
+                    near(field.of, [each for each in known if each != name]),
+                )
+            )
+        try:
+            known[name] = field.linked(other)
+        except DeclarationError as error:
+            raise DeclarationError(f"field {name!r}: {error}") from error
+
+
 def check_field(name: str, field: Field, columns: Columns) -> None:
     """Raise if the columns do not suit a field; the error names it."""
     try:
@@ -134,7 +154,7 @@ def check_field(name: str, field: Field, columns: Columns) -> None:
 
 def weight_fields(
     sample_weight: str | Mapping[str, str] | None, targets: Names | None
-) -> dict[str, Field]:
+) -> dict[str, WeightField]:
     """Return the field of each target's weights, by name and in the order of the targets."""
     if sample_weight is None:
         return {}

@@ -12,19 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from multifeed.errors import BadValue, DeclarationError, lines
-from multifeed.fields.base import (
-    Cells,
-    Columnar,
-    Field,
-    Learned,
-    NDArray,
-    PerSample,
-    Reader,
-    Source,
-)
+from multifeed.fields.base import Columnar, Field, Learned, PerSample, Reader
 from multifeed.fields.gather import FilledRows, Gather, GatherLists, OneByOne, Padding
 from multifeed.fields.npy import MAX_UNPACKED_BYTES, parse_npy, unpack_npz
 from multifeed.fields.numeric import is_number
+from multifeed.fields.rows import Cells, NDArray, Source
 from multifeed.fields.shared import (
     Preprocess,
     check_scale,
@@ -116,6 +108,10 @@ class Array(Field):
     def reads(self) -> tuple[str, ...]:
         return column_names(self.column)
 
+    @property
+    def pads(self) -> tuple[int, str] | None:
+        return None if self.pad_to is None else (self.pad_to, self.padding)
+
     def check(self, columns: Columns) -> None:
         self._layout(columns)
         if not is_raise(self.missing):
@@ -159,7 +155,7 @@ class _Layout:
     field: Array
     spec: Spec
 
-    def bind(self, source: Source) -> tuple[Reader, NDArray | None]:
+    def bind(self, source: Source) -> tuple[Columnar | PerSample, NDArray | None]:
         """Return the reader, and ``bool[n]``, True where a sample is null (None if none ever is)."""
         raise NotImplementedError
 
@@ -213,7 +209,7 @@ class _Memory(_Layout):
         self.field, self.values = field, values
         self.spec = self._spec(values.shape[1:], values.dtype, repr(name))
 
-    def bind(self, source: Source) -> tuple[Reader, NDArray | None]:
+    def bind(self, source: Source) -> tuple[Columnar | PerSample, NDArray | None]:
         return self._gather(self.values, source.index), None
 
 
@@ -227,19 +223,16 @@ class _Scalars(_Layout):
         what = f"{names[0]!r} … {names[-1]!r}" if len(names) > 1 else repr(names[0])
         self.spec = self._spec(found, self.stored, what)
 
-    def bind(self, source: Source) -> tuple[Reader, NDArray | None]:
+    def bind(self, source: Source) -> tuple[Columnar | PerSample, NDArray | None]:
         stacked = np.empty((len(source), len(self.names)), self.stored)
         is_null = np.zeros(len(source), bool)
         for place, name in enumerate(self.names):
-            column = source.columns[name]
-            if isinstance(column, np.ndarray):
-                stacked[:, place] = column if source.index is None else column[source.index]
-                continue
-            values = source.arrow(name)
-            if values.null_count:
-                is_null |= _nulls(values)
-                values = _zero_nulls(values)
-            stacked[:, place] = values.to_numpy(zero_copy_only=False)
+            values = source.values(name)
+            if not isinstance(values, np.ndarray):
+                if values.null_count:
+                    is_null |= _nulls(values)
+                values = _zero_nulls(values).to_numpy(zero_copy_only=False)
+            stacked[:, place] = values
         return self._gather(stacked), is_null
 
 
@@ -256,7 +249,7 @@ class _FixedLists(_Layout):
         found = tuple(self.lies[axis] for axis in self.axes)
         self.spec = self._spec(found, self.stored, repr(name))
 
-    def bind(self, source: Source) -> tuple[Reader, NDArray | None]:
+    def bind(self, source: Source) -> tuple[Columnar | PerSample, NDArray | None]:
         array = source.arrow(self.name)
         storage = array.storage if isinstance(array, pa.ExtensionArray) else array
         # `values` has the items of null rows as well, which `flatten` leaves out.
@@ -294,7 +287,7 @@ class _Lists(_Layout):
         found = (0,) if field.shape is None or field.pad_to else _sizes(field.shape)
         self.spec = self._spec(found, self.stored, repr(name))
 
-    def bind(self, source: Source) -> tuple[Reader, NDArray | None]:
+    def bind(self, source: Source) -> tuple[Columnar | PerSample, NDArray | None]:
         array = source.arrow(self.name)
         is_null = _nulls(array)
         lengths = _zero_nulls(pc.list_value_length(array)).to_numpy(zero_copy_only=False)
@@ -307,7 +300,7 @@ class _Lists(_Layout):
             return GatherLists(values, starts[:-1], lengths, self.spec, scale, padding), is_null
         return self._equal(values, lengths, is_null), is_null
 
-    def _equal(self, values: NDArray, lengths: NDArray, is_null: NDArray) -> Reader:
+    def _equal(self, values: NDArray, lengths: NDArray, is_null: NDArray) -> Columnar:
         """Return the reader of lists that must have one length."""
         size = math.prod(self.spec.shape)
         wrong = np.flatnonzero((lengths != size) & ~is_null)
@@ -341,7 +334,7 @@ class _Files(_Layout):
         shape = field.shape if field.pad_to is None else (field.pad_to, *field.shape[1:])
         self.spec = Spec(_sizes(shape), field.dtype or "float32")
 
-    def bind(self, source: Source) -> tuple[Reader, NDArray | None]:
+    def bind(self, source: Source) -> tuple[Columnar | PerSample, NDArray | None]:
         cells = source.cells(self.name)
         reader = _ArrayFiles(self, cells, source.folder(self.name))
         return reader, cells.is_null()
@@ -364,19 +357,25 @@ class _ArrayFiles(PerSample):
         except BadValue:
             return None
 
-    def read(self, row: int, out: NDArray) -> None:
+    def load(self, row: int) -> bytes:
         name, separator, member = self._cells[row].partition("::")
         data = self._folder.read(name)
-        array = parse_npy(unpack_npz(data, member, self._most_bytes) if separator else data)
+        return unpack_npz(data, member, self._most_bytes) if separator else data
+
+    def decode(self, row: int, loaded: bytes, out: NDArray) -> int | None:
+        array = parse_npy(loaded)
         if not fits(array.shape, self._wanted):
             raise BadValue(
                 f"holds an array of shape {array.shape} where the declaration says {self._wanted}",
                 "Correct the file or the declared shape; None as first size, with pad_to=, allows any "
                 "length.",
             )
+        length = None
         if self._padding is not None:
+            length = min(len(array), self._padding.length)
             array = self._padding.apply(array[None])[0]
         store(array, out, scale=self._scale)
+        return length
 
 
 def _without_nulls(reader: Columnar, is_null: NDArray | None, missing: Any) -> Columnar:

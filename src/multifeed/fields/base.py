@@ -3,7 +3,8 @@
 A `Field` is a declaration: frozen, cheap, without data. `bind` turns it, once per dataset, into a
 reader in which everything is decided, and which then only executes: a `Columnar` reader gathers many
 rows with one NumPy call, a `PerSample` reader writes one row at a time and may be called from many
-threads at once. Both write into memory that exists already.
+threads at once, a `Derived` reader makes its values from those of another field. All write into memory
+that exists already.
 
 A new kind of field is one new file with a subclass of `Field` that passes `tests/conformance/`.
 """
@@ -12,97 +13,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from dataclasses import field as dataclass_field
+from typing import Any, Self
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from multifeed.errors import BadValue
-from multifeed.files import Folder
+from multifeed.errors import DeclarationError
+from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.spec import Spec
 from multifeed.table import Columns
 
-NDArray = np.ndarray[Any, Any]
 Learned = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a field is bound to: the columns, and which of their rows the dataset is made of.
-
-    Args:
-        columns: The row table's columns.
-        index: ``int64[n]``, the row of `columns` that each row of the dataset is; None for all.
-        root: Where relative file names start, or None for the folder of their table file.
-        allow_outside: Whether file names may leave that folder.
-    """
-
-    columns: Columns
-    index: NDArray | None
-    root: str | None = None
-    allow_outside: bool = False
-
-    def __len__(self) -> int:
-        return self.columns.count if self.index is None else len(self.index)
-
-    def arrow(self, name: str) -> pa.Array:
-        """Return the dataset's rows of a column as one Arrow array."""
-        column = self.columns[name]
-        if isinstance(column, np.ndarray):
-            # Arrow takes numbers in the machine's own byte order alone.
-            native = column.astype(column.dtype.newbyteorder("="), copy=False)
-            column = pa.chunked_array([pa.array(native)])
-        taken = column if self.index is None else column.take(pa.array(self.index))
-        # `combine_chunks` copies even a single chunk: a memory-mapped column would be read whole.
-        return taken.chunk(0) if taken.num_chunks == 1 else taken.combine_chunks()
-
-    def cells(self, name: str) -> Cells:
-        """Return the dataset's rows of an Arrow column to be fetched one by one."""
-        return Cells(self.columns[name], self.index)
-
-    def folder(self, name: str) -> Folder:
-        """Return where the file names in a column start, and whether they must stay there."""
-        origin = self.columns.folder(name)
-        start = self.root if self.root is not None else origin
-        confined = start is not None and not self.allow_outside
-        return Folder(start, confined=confined)
-
-
-class Cells:
-    """The values of an Arrow column, fetched one by one: a column of files' contents may be huge.
-
-    Args:
-        column: The column.
-        index: ``int64[n]``, the row of `column` that each row of the dataset is; None for all.
-    """
-
-    def __init__(self, column: pa.ChunkedArray, index: NDArray | None) -> None:
-        self._column, self._index = column, index
-
-    def __getitem__(self, row: int) -> Any:
-        """Return the value in row `row` of the dataset.
-
-        Raises:
-            BadValue: If it should be text and is not.
-        """
-        place = row if self._index is None else int(self._index[row])
-        try:
-            return self._column[place].as_py()
-        except UnicodeDecodeError as error:
-            raise BadValue(
-                f"is no text in UTF-8 ({error.reason} {error.object[error.start : error.end]!r} after "
-                f"{error.start} bytes)",
-                "Write the table again with UTF-8 text.",
-            ) from error
-
-    def is_null(self) -> NDArray | None:
-        """Return ``bool[n]``, True where a row has no value; None if all have one."""
-        if not self._column.null_count:
-            return None
-        is_null: NDArray = pc.is_null(self._column).to_numpy()
-        return is_null if self._index is None else is_null[self._index]
 
 
 class Columnar(ABC):
@@ -111,10 +32,13 @@ class Columnar(ABC):
     spec: Spec
 
     @abstractmethod
-    def gather(self, rows: NDArray, out: NDArray) -> None:
+    def gather(self, rows: NDArray, out: NDArray) -> NDArray | None:
         """Write the rows of the dataset at `rows`, ``int64[n]``, to `out`, ``[n, *spec.shape]``.
 
         Must be deterministic and safe to call from several threads.
+
+        Returns:
+            Where the field pads: ``int64[n]``, how many items of each row are no padding. Else None.
 
         Raises:
             BadValue: If a row cannot be used; its `row` says which.
@@ -122,26 +46,65 @@ class Columnar(ABC):
 
 
 class PerSample(ABC):
-    """Reads one row at a time, usually from a file. `spec` says what it looks like."""
+    """Reads one row at a time, usually from a file. `spec` says what it looks like.
+
+    In two steps, because they wait for different things: `load` for a disk or a network, `decode` for
+    a processor. Both must be deterministic and safe to call from several threads.
+    """
 
     spec: Spec
 
     @abstractmethod
-    def read(self, row: int, out: NDArray) -> None:
-        """Write row `row` of the dataset to `out`, ``[*spec.shape]``, every element of it.
-
-        Must be deterministic and safe to call from several threads.
+    def load(self, row: int) -> Any:
+        """Return what row `row` of the dataset is made from: usually the bytes of a file.
 
         Raises:
             BadValue: If the row cannot be used. Any other exception is reported as the user's own.
+        """
+
+    @abstractmethod
+    def decode(self, row: int, loaded: Any, out: NDArray) -> int | None:
+        """Write what was loaded for row `row` to `out`, ``[*spec.shape]``, every element of it.
+
+        Returns:
+            Where the field pads: how many items are no padding. Else None.
+
+        Raises:
+            BadValue: As `load`.
         """
 
     def file(self, row: int) -> str | None:
         """Return the file that row `row` is read from, if it is read from one."""
         return None
 
+    def describe(self, row: int, loaded: Any) -> dict[str, Any]:
+        """Return what can be said about a sample as it was found, such as an image's own size."""
+        return {}
 
-Reader = Columnar | PerSample
+
+class Derived(ABC):
+    """Makes its values from those that another field has just yielded for the same rows."""
+
+    spec: Spec
+
+    def __init__(self, of: str) -> None:
+        self.of = of
+
+    @abstractmethod
+    def derive(self, values: NDArray, lengths: NDArray | None, out: NDArray) -> None:
+        """Write to `out`, ``[n, *spec.shape]``; deterministic and safe to call from several threads.
+
+        Args:
+            values: What the other field yielded, ``[n, ...]``.
+            lengths: ``int64[n]``, how many items of each row are no padding, where that field pads.
+            out: Where to write.
+
+        Raises:
+            BadValue: If a row cannot be used; its `row` counts from the first of these rows.
+        """
+
+
+Reader = Columnar | PerSample | Derived
 
 
 class Field(ABC):
@@ -156,6 +119,11 @@ class Field(ABC):
     def learns(self) -> bool:
         """Whether `adapt` must have seen the training rows before it can be read."""
         return False
+
+    @property
+    def pads(self) -> tuple[int, str] | None:
+        """The length that it pads its first axis to, and the end: ``"post"`` or ``"pre"``."""
+        return None
 
     @property
     def name(self) -> str:
@@ -186,7 +154,7 @@ class Field(ABC):
             BadValue: If a row in memory cannot be used.
         """
 
-    def learn(self, source: Source) -> Learned | None:
+    def learn(self, rows: Rows) -> Learned | None:
         """Return what the training rows teach, as a dict that JSON can hold; asked if it `learns`.
 
         Raises:
@@ -197,3 +165,48 @@ class Field(ABC):
     def restore(self, values: NDArray, learned: Learned | None) -> NDArray:
         """Turn values as the model predicts them back into the column's own units."""
         return values
+
+    def caption(self, value: NDArray, learned: Learned | None) -> str | None:
+        """Return what one sample's value, ``[*spec.shape]``, says in words; None if it needs none.
+
+        It is for people to read, as in `multifeed.show`.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class Link(Field):
+    """A field that is made from another field of the dataset, not from columns.
+
+    Args:
+        of: The name of the other field.
+    """
+
+    of: str
+    # Known once the dataset is declared, see `linked`.
+    other: Field = dataclass_field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.of, str) or not self.of:
+            kind = type(self).__name__
+            raise DeclarationError(
+                f"mf.{kind} takes the name of another field of the dataset; received {self.of!r}."
+            )
+
+    def linked(self, other: Field) -> Self:
+        """Return this declaration, knowing the other field."""
+        link = copy(self)
+        object.__setattr__(link, "other", other)
+        return link
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.of}_{type(self).__name__.lower()}"
+
+    @abstractmethod
+    def bind(self, source: Source, learned: Learned | None) -> Derived:
+        """Return the reader; `learned`, as for `spec` and `restore`, is what the other field learned."""

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from multifeed.errors import BadValue, DeclarationError, NotAdaptedError, lines, some
-from multifeed.fields.base import Columnar, Field, Learned, NDArray, Source
+from multifeed.fields.base import Columnar, Field, Learned
 from multifeed.fields.gather import Matrix
+from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.fields.shared import is_raise, one_column, such_rows
 from multifeed.spec import Spec
 from multifeed.table import Columns, is_text
@@ -110,8 +111,8 @@ class Category(Field):
             )
         return tuple(learned["vocabulary"])
 
-    def learn(self, source: Source) -> Learned:
-        seen = pc.unique(_plain(source.arrow(self.column))).drop_null().to_pylist()
+    def learn(self, rows: Rows) -> Learned:
+        seen = pc.unique(_plain(rows.arrow(self.column))).drop_null().to_pylist()
         if not is_raise(self.missing) and self.missing not in seen:
             seen.append(self.missing)
         if not seen:
@@ -121,11 +122,21 @@ class Category(Field):
             )
         return {"vocabulary": sorted(seen, key=int if _all_integers(seen) else None)}
 
+    def counts(self, rows: Rows) -> NDArray:
+        """Return how many rows each class has, ``int64[classes]``; the vocabulary must be known."""
+        counts: NDArray = np.bincount(self.codes(rows), minlength=len(self.labels(None)) + self.oov)
+        return counts
+
     def bind(self, source: Source, learned: Learned | None) -> Columnar:
+        codes = self.codes(source, learned)
+        return _OneHot(codes, len(self.labels(learned)) + self.oov) if self.one_hot else Matrix(codes)
+
+    def codes(self, rows: Rows, learned: Learned | None = None) -> NDArray:
+        """Return the class number of each row, ``int32[n]``."""
         labels = self.labels(learned)
         number = {label: place for place, label in enumerate(labels, int(self.oov))}
         unseen = 0 if self.oov else -1
-        column = _plain(source.arrow(self.column))
+        column = _plain(rows.arrow(self.column))
         if column.null_count and is_raise(self.missing):
             raise BadValue(
                 f"is missing: column {self.column!r} is null{such_rows(column.null_count)}",
@@ -136,11 +147,11 @@ class Category(Field):
         encoded = column.dictionary_encode()
         seen = [*encoded.dictionary.to_pylist(), self.missing]
         found = np.array([number.get(label, unseen) for label in seen], np.int32)
-        codes = found[encoded.indices.fill_null(len(seen) - 1).to_numpy()]
+        codes: NDArray = found[encoded.indices.fill_null(len(seen) - 1).to_numpy()]
         unknown = np.flatnonzero(codes < 0)
         if len(unknown):
             raise _unseen(column, unknown, len(labels))
-        return _OneHot(codes, len(labels) + self.oov) if self.one_hot else Matrix(codes)
+        return codes
 
 
 def _unseen(column: pa.Array, rows: NDArray, count: int) -> BadValue:

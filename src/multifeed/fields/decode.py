@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
 from multifeed.errors import BadValue
-from multifeed.fields.base import NDArray
+from multifeed.fields.rows import NDArray
 from multifeed.fields.shared import first_line
 from multifeed.files import REPLACE
 

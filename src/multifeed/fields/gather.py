@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multifeed.fields.base import Columnar, NDArray, PerSample
+from multifeed.fields.base import Columnar, PerSample
+from multifeed.fields.rows import NDArray
 from multifeed.fields.shared import store
 from multifeed.spec import Spec
 
@@ -78,17 +79,20 @@ class Gather(Columnar):
         same = values.dtype.name == spec.dtype and scale is None
         self._plain = takes and same and (padding is None or values.shape[1] == padding.length)
 
-    def gather(self, rows: NDArray, out: NDArray) -> None:
+    def gather(self, rows: NDArray, out: NDArray) -> NDArray | None:
         places = rows if self._index is None else self._index[rows]
         if self._plain:
             # mode="clip": see Matrix.
             target = out.reshape(len(rows), *self._values.shape[1:])
             self._values.take(places, axis=0, out=target, mode="clip")
-            return
-        taken = self._values[places]
-        if self._padding is not None:
-            taken = self._padding.apply(taken)
-        store(taken.reshape(out.shape), out, scale=self._scale, rows=rows)
+        else:
+            taken = self._values[places]
+            if self._padding is not None:
+                taken = self._padding.apply(taken)
+            store(taken.reshape(out.shape), out, scale=self._scale, rows=rows)
+        if self._padding is None:
+            return None
+        return np.full(len(rows), min(self._values.shape[1], self._padding.length))
 
 
 class GatherLists(Columnar):
@@ -118,7 +122,7 @@ class GatherLists(Columnar):
         self._starts, self._lengths = starts, lengths
         self._scale, self._padding = scale, padding
 
-    def gather(self, rows: NDArray, out: NDArray) -> None:
+    def gather(self, rows: NDArray, out: NDArray) -> NDArray | None:
         width = self._padding.length
         lengths, starts = self._lengths[rows], self._starts[rows]
         kept = np.minimum(lengths, width)
@@ -132,6 +136,7 @@ class GatherLists(Columnar):
         taken = self._values[np.where(valid, starts[:, None] + number, 0)]
         taken[~valid] = 0
         store(taken, out, scale=self._scale, rows=rows)
+        return kept
 
 
 class FilledRows(Columnar):
@@ -141,9 +146,11 @@ class FilledRows(Columnar):
         self.spec = inner.spec
         self._inner, self._is_null, self._fill = inner, is_null, fill
 
-    def gather(self, rows: NDArray, out: NDArray) -> None:
-        self._inner.gather(rows, out)
-        out[self._is_null[rows]] = self._fill
+    def gather(self, rows: NDArray, out: NDArray) -> NDArray | None:
+        lengths = self._inner.gather(rows, out)
+        is_null = self._is_null[rows]
+        out[is_null] = self._fill
+        return None if lengths is None else np.where(is_null, 0, lengths)
 
 
 class OneByOne(PerSample):
@@ -153,5 +160,9 @@ class OneByOne(PerSample):
         self.spec = inner.spec
         self._inner = inner
 
-    def read(self, row: int, out: NDArray) -> None:
-        self._inner.gather(np.array([row]), out[None])
+    def load(self, row: int) -> None:
+        return None
+
+    def decode(self, row: int, loaded: None, out: NDArray) -> int | None:
+        lengths = self._inner.gather(np.array([row]), out[None])
+        return None if lengths is None else int(lengths[0])

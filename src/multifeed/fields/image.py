@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from multifeed.errors import BadValue, DeclarationError, lines
-from multifeed.fields.base import Cells, Field, Learned, NDArray, PerSample, Source
+from multifeed.fields.base import Field, Learned, PerSample
 from multifeed.fields.decode import CHANNELS, Size, decode
 from multifeed.fields.resize import resize
+from multifeed.fields.rows import Cells, NDArray, Source
 from multifeed.fields.shared import (
     Preprocess,
     check_scale,
@@ -31,7 +32,7 @@ from multifeed.fields.shared import (
 )
 from multifeed.files import Folder
 from multifeed.spec import Spec
-from multifeed.table import Columns
+from multifeed.table import Columns, is_bytes
 
 # A larger image is decoded into memory of its own, which is given back after each use.
 _KEPT_BYTES = 64 * 2**20
@@ -119,7 +120,7 @@ class Image(Field):
     def check(self, columns: Columns) -> None:
         column = columns[self.column]
         kind = column.dtype if isinstance(column, np.ndarray) else column.type
-        if isinstance(column, np.ndarray) or not (holds_text(kind) or _holds_bytes(kind)):
+        if isinstance(column, np.ndarray) or not (holds_text(kind) or is_bytes(kind)):
             raise DeclarationError(
                 lines(
                     f"an Image column holds file names or encoded images; {self.column!r} holds {kind}.",
@@ -167,14 +168,17 @@ class _ImageReader(PerSample):
         except BadValue:
             return None
 
-    def read(self, row: int, out: NDArray) -> None:
+    def load(self, row: int) -> bytes:
         value = self._cells[row]
-        data = value if self._folder is None else self._folder.read(value)
+        data: bytes = value if self._folder is None else self._folder.read(value)
+        return data
+
+    def decode(self, row: int, loaded: bytes, out: NDArray) -> None:
         if self._field.dtype == "uint8":
-            self._read_pixels(data, out)
+            self._read_pixels(loaded, out)
             return
         pixels = self._scratch.array("pixels", self.spec.shape)
-        self._read_pixels(data, pixels)
+        self._read_pixels(loaded, pixels)
         store(pixels, out, scale=self._field.scale)
 
     def _read_pixels(self, data: bytes, out: NDArray) -> None:
@@ -256,13 +260,3 @@ def _checked_size(what: str, value: object) -> Size:
             f"{what} is (height, width) in pixels, each at least 1; received {value!r}."
         )
     return height, width
-
-
-def _holds_bytes(kind: pa.DataType) -> bool:
-    types = pa.types
-    return bool(
-        types.is_binary(kind)
-        or types.is_large_binary(kind)
-        or types.is_binary_view(kind)
-        or types.is_fixed_size_binary(kind)
-    )

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 
 from multifeed.errors import BadValue, some
-from multifeed.fields.base import NDArray
+from multifeed.fields.rows import NDArray
 from multifeed.fields.shared import first_line
 from multifeed.files import REPLACE
 

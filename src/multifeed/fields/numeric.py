@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from multifeed.errors import BadValue, DeclarationError, lines
-from multifeed.fields.base import Columnar, Field, Learned, NDArray, Source
+from multifeed.fields.base import Columnar, Field, Learned
 from multifeed.fields.gather import Matrix
+from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.fields.shared import column_names, is_raise, store, such_rows
 from multifeed.spec import Spec
 from multifeed.table import Columns
@@ -73,10 +74,10 @@ class Numeric(Field):
     def spec(self, columns: Columns, learned: Learned | None) -> Spec:
         return Spec((len(self._names(columns)),), "float32")
 
-    def learn(self, source: Source) -> Learned:
+    def learn(self, rows: Rows) -> Learned:
         means, deviations = [], []
-        for name in self._names(source.columns):
-            values = numbers(source, name)
+        for name in self._names(rows.columns):
+            values = numbers(rows, name)
             finite = values[np.isfinite(values)]
             if not finite.size:
                 raise BadValue(
@@ -194,13 +195,11 @@ def is_number(kind: pa.DataType) -> bool:
     )
 
 
-def numbers(source: Source, name: str) -> NDArray:
+def numbers(rows: Rows, name: str) -> NDArray:
     """Return the dataset's rows of a column as ``float64[n]``; null is NaN."""
-    column = source.columns[name]
-    if isinstance(column, np.ndarray):
-        taken = column if source.index is None else column[source.index]
-        return np.asarray(taken, np.float64)
-    array = source.arrow(name)
+    array = rows.values(name)
+    if isinstance(array, np.ndarray):
+        return np.asarray(array, np.float64)
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
     # Not `safe`: integers above 2^53 are rounded, as floats do.

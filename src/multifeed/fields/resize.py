@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 
-from multifeed.fields.base import NDArray
+from multifeed.fields.rows import NDArray
 
 
 def resize(image: NDArray, out: NDArray, interpolation: str, *, antialias: bool = False) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from multifeed.errors import BadValue, DeclarationError, lines
-from multifeed.fields.base import Field, NDArray, PerSample
+from multifeed.fields.base import Field, PerSample
+from multifeed.fields.rows import NDArray
 from multifeed.spec import Spec
 from multifeed.table import is_text
 
@@ -129,10 +130,13 @@ class _Preprocessed(PerSample):
         self.spec = preprocessed_spec(inner.spec, preprocess)
         self._inner, self._preprocess = inner, preprocess
 
-    def read(self, row: int, out: NDArray) -> None:
+    def load(self, row: int) -> Any:
+        return self._inner.load(row)
+
+    def decode(self, row: int, loaded: Any, out: NDArray) -> int | None:
         # A fresh array each time: the user's function may keep what it is given.
         sample = np.empty(self._inner.spec.shape, self._inner.spec.dtype)
-        self._inner.read(row, sample)
+        length = self._inner.decode(row, loaded, sample)
         result = np.asarray(self._preprocess(sample))
         if _kept_spec(result) != self.spec:
             raise BadValue(
@@ -140,9 +144,13 @@ class _Preprocessed(PerSample):
                 "Let preprocess return one shape and dtype for every sample.",
             )
         store(result, out, remedy="Let preprocess return values of that range, or floats.")
+        return length
 
     def file(self, row: int) -> str | None:
         return self._inner.file(row)
+
+    def describe(self, row: int, loaded: Any) -> dict[str, Any]:
+        return self._inner.describe(row, loaded)
 
 
 class _Filled(PerSample):
@@ -150,14 +158,20 @@ class _Filled(PerSample):
         self.spec = inner.spec
         self._inner, self._is_null, self._fill = inner, is_null, fill
 
-    def read(self, row: int, out: NDArray) -> None:
-        if self._is_null[row]:
-            out[...] = self._fill
-        else:
-            self._inner.read(row, out)
+    def load(self, row: int) -> Any:
+        return None if self._is_null[row] else self._inner.load(row)
+
+    def decode(self, row: int, loaded: Any, out: NDArray) -> int | None:
+        if not self._is_null[row]:
+            return self._inner.decode(row, loaded, out)
+        out[...] = self._fill
+        return 0
 
     def file(self, row: int) -> str | None:
         return None if self._is_null[row] else self._inner.file(row)
+
+    def describe(self, row: int, loaded: Any) -> dict[str, Any]:
+        return {} if self._is_null[row] else self._inner.describe(row, loaded)
 
 
 def is_raise(missing: Any) -> bool:

@@ -1,0 +1,167 @@
+"""Rows of several tables as the rows of one dataset. Each table is read as it would be on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from multifeed.errors import BadValue
+from multifeed.fields.base import Columnar, Derived, Field, PerSample, Reader
+from multifeed.fields.gather import OneByOne
+from multifeed.fields.rows import NDArray, Rows, Source
+from multifeed.table import Columns
+
+
+class Chain(Rows):
+    """Rows of several tables, in any order.
+
+    Args:
+        parts: The rows of each table; every one of them is used.
+        part_of: ``intp[n]``, the part that each row is in.
+    """
+
+    def __init__(self, parts: Sequence[Rows], part_of: NDArray) -> None:
+        self.columns = parts[0].columns
+        self._parts = parts
+        self._part_of = part_of
+        # The row of its part that each row is: they stand in the order of that part.
+        self._row_in = np.empty(len(part_of), np.int64)
+        self._rows_of = [np.flatnonzero(part_of == number) for number in range(len(parts))]
+        for rows in self._rows_of:
+            self._row_in[rows] = np.arange(len(rows))
+
+    @classmethod
+    def of(cls, parts: Sequence[Rows]) -> Chain:
+        """Return the rows of the parts one after the other."""
+        return cls(parts, np.repeat(np.arange(len(parts)), [len(part) for part in parts]))
+
+    def __len__(self) -> int:
+        return len(self._part_of)
+
+    def values(self, name: str) -> Any:
+        found = [part.values(name) for part in self._parts]
+        if all(isinstance(each, np.ndarray) for each in found):
+            return np.concatenate(found)[self._order]
+        return _joined([part.arrow(name) for part in self._parts]).take(pa.array(self._order))
+
+    def pick(self, name: str, rows: NDArray) -> pa.Array:
+        places, pieces = [], []
+        for number, here in self._cut(rows):
+            places.append(here)
+            pieces.append(self._parts[number].pick(name, self._row_in[rows[here]]))
+        return _joined(pieces).take(pa.array(np.argsort(np.concatenate(places))))
+
+    def take(self, rows: NDArray) -> Rows:
+        kept = [(part, here) for part, here in self._cut(rows)]
+        parts = [self._parts[part].take(self._row_in[rows[here]]) for part, here in kept]
+        part_of = np.empty(len(rows), np.intp)
+        for number, (_, here) in enumerate(kept):
+            part_of[here] = number
+        return Chain(parts, part_of)
+
+    def like(self, columns: Columns) -> Source:
+        # The types of `columns` are those of the first part as well.
+        return self._parts[0].like(columns)
+
+    def table(self) -> Any:
+        tables = [part.table() for part in self._parts]
+        if all(isinstance(table, pa.Table) for table in tables):
+            joined = pa.concat_tables(map(_without_folders, tables), promote_options="permissive")
+            return joined.take(pa.array(self._order))
+        return {name: self.values(name) for name in self.columns.names}
+
+    def bind(self, field: Field, learned: Mapping[str, Any] | None) -> Reader:
+        readers = []
+        for number, part in enumerate(self._parts):
+            try:
+                readers.append(part.bind(field, learned))
+            except BadValue as error:
+                raise self._of_chain(error, number) from error
+        if isinstance(readers[0], Derived):
+            return readers[0]
+        columnar = [reader for reader in readers if isinstance(reader, Columnar)]
+        if len(columnar) == len(readers):
+            return _ChainedColumns(self, columnar)
+        return _ChainedSamples(
+            self,
+            [OneByOne(each) if isinstance(each, Columnar) else each for each in readers],  # type: ignore[misc]
+        )
+
+    @property
+    def _order(self) -> NDArray:
+        """Where each row stands if the parts stand one after the other."""
+        starts = np.cumsum([0, *(len(part) for part in self._parts)])
+        order: NDArray = starts[self._part_of] + self._row_in
+        return order
+
+    def _cut(self, rows: NDArray) -> list[tuple[int, NDArray]]:
+        """Return each part that some rows are in, and the places of those among them."""
+        part_of = self._part_of[rows]
+        return [(int(part), np.flatnonzero(part_of == part)) for part in np.unique(part_of)]
+
+    def _of_chain(self, error: BadValue, part: int) -> BadValue:
+        """Return what is wrong with a row of a part as a fact about a row of the chain."""
+        row = None if error.row is None else int(self._rows_of[part][error.row])
+        return BadValue(error.reason, error.remedy, row=row)
+
+
+class _ChainedColumns(Columnar):
+    def __init__(self, chain: Chain, readers: Sequence[Columnar]) -> None:
+        self.spec = readers[0].spec
+        self._chain, self._readers = chain, readers
+
+    def gather(self, rows: NDArray, out: NDArray) -> NDArray | None:
+        lengths = None
+        for number, here in self._chain._cut(rows):
+            piece = np.empty((len(here), *self.spec.shape), self.spec.dtype)
+            try:
+                found = self._readers[number].gather(self._chain._row_in[rows[here]], piece)
+            except BadValue as error:
+                raise self._chain._of_chain(error, number) from error
+            out[here] = piece
+            if found is not None:
+                lengths = np.zeros(len(rows), np.int64) if lengths is None else lengths
+                lengths[here] = found
+        return lengths
+
+
+class _ChainedSamples(PerSample):
+    def __init__(self, chain: Chain, readers: Sequence[PerSample]) -> None:
+        self.spec = readers[0].spec
+        self._readers = readers
+        self._chain = chain
+
+    def load(self, row: int) -> Any:
+        reader, there = self._at(row)
+        return reader.load(there)
+
+    def decode(self, row: int, loaded: Any, out: NDArray) -> int | None:
+        reader, there = self._at(row)
+        return reader.decode(there, loaded, out)
+
+    def describe(self, row: int, loaded: Any) -> dict[str, Any]:
+        reader, there = self._at(row)
+        return reader.describe(there, loaded)
+
+    def file(self, row: int) -> str | None:
+        reader, there = self._at(row)
+        return reader.file(there)
+
+    def _at(self, row: int) -> tuple[PerSample, int]:
+        chain = self._chain
+        return self._readers[chain._part_of[row]], int(chain._row_in[row])
+
+
+def _joined(pieces: Sequence[pa.Array]) -> pa.Array:
+    """Return Arrow arrays one after the other, of types that are alike (int32 and int64)."""
+    tables = [pa.table({"column": piece}) for piece in pieces]
+    joined = pa.concat_tables(tables, promote_options="permissive").column("column")
+    return joined.combine_chunks()
+
+
+def _without_folders(table: pa.Table) -> pa.Table:
+    """Forget where file names start: that is one folder a column, and a chain may have several."""
+    return table.cast(pa.schema([field.remove_metadata() for field in table.schema]))

@@ -1,0 +1,162 @@
+"""What fields are bound to: a row table's columns, and which of their rows the dataset is made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from multifeed.errors import BadValue
+from multifeed.files import Folder
+from multifeed.table import Columns
+
+if TYPE_CHECKING:
+    from multifeed.fields.base import Field, Reader
+
+NDArray = np.ndarray[Any, Any]
+
+
+class Rows(ABC):
+    """The rows of a dataset, in its order."""
+
+    # What stands in them; its types are asked, never its values, which may be in another order.
+    columns: Columns
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return how many rows there are."""
+
+    @abstractmethod
+    def values(self, name: str) -> Any:
+        """Return a column as one NumPy or Arrow array."""
+
+    @abstractmethod
+    def pick(self, name: str, rows: NDArray) -> pa.Array:
+        """Return a scalar column's values at some rows, ``int64[n]``."""
+
+    @abstractmethod
+    def take(self, rows: NDArray) -> Rows:
+        """Return some rows, ``int64[n]``, as rows of their own."""
+
+    @abstractmethod
+    def like(self, columns: Columns) -> Source:
+        """Return all rows of another table, whose file names are held to the rules of these."""
+
+    @abstractmethod
+    def table(self) -> Any:
+        """Return them as a row table."""
+
+    @abstractmethod
+    def bind(self, field: Field, learned: Mapping[str, Any] | None) -> Reader:
+        """Return the field's reader of these rows."""
+
+    def arrow(self, name: str) -> pa.Array:
+        """Return a scalar column as one Arrow array."""
+        values = self.values(name)
+        return as_arrow(values) if isinstance(values, np.ndarray) else values
+
+
+@dataclass(frozen=True)
+class Source(Rows):
+    """Rows of one table.
+
+    Args:
+        columns: The row table's columns.
+        index: ``int64[n]``, the row of `columns` that each row of the dataset is; None for all.
+        root: Where relative file names start, or None for the folder of their table file.
+        allow_outside: Whether file names may leave that folder.
+    """
+
+    columns: Columns
+    index: NDArray | None
+    root: str | None = None
+    allow_outside: bool = False
+
+    def __len__(self) -> int:
+        return self.columns.count if self.index is None else len(self.index)
+
+    def values(self, name: str) -> Any:
+        column = self.columns[name]
+        if isinstance(column, np.ndarray):
+            return column if self.index is None else column[self.index]
+        taken = column if self.index is None else column.take(pa.array(self.index))
+        # `combine_chunks` copies even a single chunk: a memory-mapped column would be read whole.
+        return taken.chunk(0) if taken.num_chunks == 1 else taken.combine_chunks()
+
+    def pick(self, name: str, rows: NDArray) -> pa.Array:
+        places = rows if self.index is None else self.index[rows]
+        column = self.columns[name]
+        if isinstance(column, np.ndarray):
+            return as_arrow(column[places])
+        return column.take(pa.array(places)).combine_chunks()
+
+    def take(self, rows: NDArray) -> Source:
+        index = rows if self.index is None else self.index[rows]
+        return Source(self.columns, index, self.root, self.allow_outside)
+
+    def like(self, columns: Columns) -> Source:
+        return Source(columns, None, self.root, self.allow_outside)
+
+    def table(self) -> Any:
+        every = np.arange(self.columns.count) if self.index is None else self.index
+        return self.columns.take(every)
+
+    def bind(self, field: Field, learned: Mapping[str, Any] | None) -> Reader:
+        return field.bind(self, learned)
+
+    def cells(self, name: str) -> Cells:
+        """Return an Arrow column's rows, to be fetched one by one."""
+        return Cells(self.columns[name], self.index)
+
+    def folder(self, name: str) -> Folder:
+        """Return where the file names in a column start, and whether they must stay there."""
+        origin = self.columns.folder(name)
+        start = self.root if self.root is not None else origin
+        confined = start is not None and not self.allow_outside
+        return Folder(start, confined=confined)
+
+
+def as_arrow(values: NDArray) -> pa.Array:
+    """Return an array, ``[n]``, as an Arrow array, without a copy where that is possible."""
+    # Arrow takes numbers in the machine's own byte order alone.
+    return pa.array(values.astype(values.dtype.newbyteorder("="), copy=False))
+
+
+class Cells:
+    """The values of an Arrow column, fetched one by one: a column of files' contents may be huge.
+
+    Args:
+        column: The column.
+        index: ``int64[n]``, the row of `column` that each row of the dataset is; None for all.
+    """
+
+    def __init__(self, column: pa.ChunkedArray, index: NDArray | None) -> None:
+        self._column, self._index = column, index
+
+    def __getitem__(self, row: int) -> Any:
+        """Return the value in row `row` of the dataset.
+
+        Raises:
+            BadValue: If it should be text and is not.
+        """
+        place = row if self._index is None else int(self._index[row])
+        try:
+            return self._column[place].as_py()
+        except UnicodeDecodeError as error:
+            raise BadValue(
+                f"is no text in UTF-8 ({error.reason} {error.object[error.start : error.end]!r} after "
+                f"{error.start} bytes)",
+                "Write the table again with UTF-8 text.",
+            ) from error
+
+    def is_null(self) -> NDArray | None:
+        """Return ``bool[n]``, True where a row has no value; None if all have one."""
+        if not self._column.null_count:
+            return None
+        is_null: NDArray = pc.is_null(self._column).to_numpy()
+        return is_null if self._index is None else is_null[self._index]

@@ -1,0 +1,72 @@
+"""Where the time goes: seconds and bytes of each field, counted while batches are made."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+
+
+@dataclass
+class Spent:
+    """What one field has cost so far, all threads together.
+
+    Args:
+        load_s: Seconds spent reading files.
+        decode_s: Seconds spent turning what was read into arrays.
+        copy_s: Seconds spent copying what lies in memory.
+        loaded_bytes: Bytes that were read from files.
+        samples: How many samples of it were made.
+    """
+
+    load_s: float = 0.0
+    decode_s: float = 0.0
+    copy_s: float = 0.0
+    loaded_bytes: int = 0
+    samples: int = 0
+
+    @property
+    def total_s(self) -> float:
+        """Seconds in all."""
+        return self.load_s + self.decode_s + self.copy_s
+
+    def __sub__(self, before: Spent) -> Spent:
+        """Return what has been spent since `before`."""
+        return Spent(
+            self.load_s - before.load_s,
+            self.decode_s - before.decode_s,
+            self.copy_s - before.copy_s,
+            self.loaded_bytes - before.loaded_bytes,
+            self.samples - before.samples,
+        )
+
+
+class Meter:
+    """Adds up what each field costs; may be used from many threads at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._fields: dict[str, Spent] = {}
+
+    def add(
+        self,
+        name: str,
+        samples: int = 0,
+        *,
+        load_s: float = 0.0,
+        decode_s: float = 0.0,
+        copy_s: float = 0.0,
+        loaded_bytes: int = 0,
+    ) -> None:
+        """Add to what a field has cost."""
+        with self._lock:
+            spent = self._fields.setdefault(name, Spent())
+            spent.samples += samples
+            spent.load_s += load_s
+            spent.decode_s += decode_s
+            spent.copy_s += copy_s
+            spent.loaded_bytes += loaded_bytes
+
+    def read(self) -> dict[str, Spent]:
+        """Return a copy of what has been counted so far, by field."""
+        with self._lock:
+            return {name: replace(spent) for name, spent in self._fields.items()}
