@@ -59,7 +59,7 @@ def main() -> None:
         regions(val),
     )
     print(f"\nThe loader alone gives {samples_per_s(train):,.0f} samples/s, of two images each.")
-    print(f"Training waited {feeding.waited_s:.2f} s of {feeding.total_s:.1f} s for data.")
+    print(f"Training took {feeding.total_s:.1f} s. What the loader did meanwhile:\n{feeding.report}")
     sheet = options.out / "batch.png"
     save_contact_sheet(train, sheet)
     print(f"The first batch, as the model saw it: {sheet}")
@@ -166,13 +166,13 @@ def correlate(left: keras.KerasTensor, right: keras.KerasTensor, shifts: int) ->
 
 @dataclass(frozen=True)
 class Feeding:
-    """How long a training took, and how much of that Keras waited for the loader.
+    """How long a training took, and what the loader tells of it.
 
     JAX goes on computing while Keras waits: with it, not all of the wait is lost.
     """
 
     total_s: float
-    waited_s: float
+    report: object
 
 
 def train_model(
@@ -188,7 +188,7 @@ def train_model(
         begin = time.perf_counter()
         model.fit(loader, validation_data=val_loader, epochs=epochs)
         total_s = time.perf_counter() - begin
-        return model, Feeding(total_s, loader.waited_s)
+        return model, Feeding(total_s, loader.report())
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ SOURCE = Path(multifeed.__file__).parent
 ROOMS = [
     "errors", "meter", "spec", "files", "table", "listing", "sources", "align", "fields", "structure",
     "order", "split", "batch", "family", "keys",
-    "dataset", "buffers", "workers", "feed", "sheet", "keras", "__init__",
+    "dataset", "prepare", "buffers", "workers", "report", "feed", "canvas", "sheet", "keras", "__init__",
 ]  # fmt: skip
 
 

@@ -174,14 +174,19 @@ def _sample(key: str | None, row: int | None) -> str:
 
 def _place(file: str | None, row: int | None) -> str:
     """Return the line that tells where a value stands; empty if there is nothing to tell."""
-    if file is None:
-        return "" if row is None else f"Row: {row}."
-    return f"File: {file}." if row is None else f"File: {file} (row {row})."
+    if row is None:
+        return f"File: {file}." if file else ""
+    return f"File: {file} (row {row})." if file else f"Row: {row}."
 
 
 def allocate(count: int, specs: Mapping[str, Spec]) -> Buffers:
     """Return fresh buffers of `count` rows."""
     return {name: np.empty((count, *spec.shape), spec.dtype) for name, spec in specs.items()}
+
+
+def cut(buffers: Buffers, count: int) -> Buffers:
+    """Return the first `count` rows of buffers."""
+    return {name: buffer[:count] for name, buffer in buffers.items()}
 
 
 def chunks(count: int, pieces: int) -> Sequence[tuple[int, int]]:

@@ -23,6 +23,7 @@ from multifeed.errors import (
     NotAdaptedError,
     SampleError,
     StateError,
+    aligned,
     lines,
     near,
 )
@@ -53,6 +54,9 @@ from multifeed.table import as_columns, as_table, is_path
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
+
+# By target: the weight of each label, or "balanced".
+ClassWeights = Mapping[str, Mapping[Any, float] | str]
 
 
 class Dataset:
@@ -462,8 +466,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         key = f", key {'/'.join(self._key)!r}" if self._key else ""
-        header = ("", "name", "field", "columns", "sample")
-        table = [header]
+        table = [("", "name", "field", "columns", "sample")]
         for role, part in (("input", self.structure.inputs), ("target", self.structure.targets)):
             for name in flat(part) if part is not None else ():
                 field = self.fields[name]
@@ -472,12 +475,7 @@ class Dataset:
                 )
         for name, field in self._weights.items():
             table.append(("weight", name, "Weight", ", ".join(field.reads), self._shown(name)))
-        widths = [max(len(line[place]) for line in table) for place in range(len(header))]
-        body = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in table
-        ]
-        return "\n".join([f"Dataset of {len(self):,} samples{key}", *body])
+        return "\n".join([f"Dataset of {len(self):,} samples{key}", *aligned(table)])
 
     def _shown(self, name: str) -> str:
         try:

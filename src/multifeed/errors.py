@@ -88,6 +88,15 @@ def some(values: Sequence[object], limit: int = 3) -> str:
     return f"{shown} and {hidden:,} more" if hidden > 0 else shown
 
 
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table of texts, its columns below each other."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    ]
+
+
 def near(name: str, names: Iterable[str]) -> str:
     """Say which known names resemble a wrong one, else which there are."""
     known = sorted(names)

@@ -5,22 +5,24 @@ from __future__ import annotations
 import operator
 import os
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from multifeed.batch import Plan, allocate, chunks
+from multifeed.batch import Buffers, Plan, allocate, chunks, cut
 from multifeed.buffers import Pool
-from multifeed.dataset import Dataset
+from multifeed.dataset import ClassWeights, Dataset
 from multifeed.errors import DeclarationError, lines
 from multifeed.meter import Meter
 from multifeed.order import Order, sequential, shuffled, whole_seed
+from multifeed.report import Report
+from multifeed.structure import flat
 from multifeed.workers.threads import Job, OrderedThreads
 
 Array = np.ndarray[Any, Any]
@@ -49,7 +51,12 @@ class Feed:
         batch_size: Samples a batch, at least 1.
         shuffle: Serve every epoch in another order, fixed by `seed`.
         seed: Any integer.
-        remainder: ``"keep"`` a smaller last batch, or ``"drop"`` it.
+        remainder: ``"keep"`` a smaller last batch, ``"drop"`` it, or ``"pad"`` it to `batch_size` with
+            copies of its first row, of sample weight 0 (all targets then have sample weights). A weight
+            of 0 still counts in a loss's divisor and in unweighted metrics; `rows` and `keys` leave the
+            copies out.
+        class_weight: For each target that is a `Category`: the weight of each label (1 for those left
+            out), or ``"balanced"``; see `Dataset.weighted`.
         steps_per_epoch: Batches an epoch, where that shall not be one pass over the samples. Epochs then
             follow each other along one continuing stream of passes: what one epoch leaves of a pass,
             the next one serves.
@@ -82,6 +89,7 @@ class Feed:
         shuffle: bool = False,
         seed: int = 0,
         remainder: str = "keep",
+        class_weight: ClassWeights | None = None,
         steps_per_epoch: int | None = None,
         workers: int | None = None,
         prefetch: int | None = None,
@@ -93,8 +101,8 @@ class Feed:
         workers = _at_least_one("workers", workers)
         prefetch = _at_least_one("prefetch", prefetch)
         prefetch_bytes = _at_least("prefetch_bytes", prefetch_bytes, 1)
-        if remainder not in ("keep", "drop"):
-            raise DeclarationError(f'remainder must be "keep" or "drop"; received {remainder!r}.')
+        if remainder not in ("keep", "drop", "pad"):
+            raise DeclarationError(f'remainder must be "keep", "drop" or "pad"; received {remainder!r}.')
         if remainder == "drop" and len(data) < batch_size:
             raise DeclarationError(
                 lines(
@@ -107,7 +115,11 @@ class Feed:
         self.batch_size = batch_size
         self.seed = seed
         self.workers = workers or _usable_cpus()
-        plan = data.plan()
+        pads = remainder == "pad" and len(data) % batch_size > 0
+        if class_weight is not None or (pads and data.structure.targets is not None):
+            plan = data.weighted(class_weight).plan()
+        else:
+            plan = data.plan()
         batch_bytes = max(1, plan.row_bytes * batch_size)
         self.prefetch = max(
             1, min(prefetch or _enough(self.workers, batch_size), prefetch_bytes // batch_bytes)
@@ -123,6 +135,7 @@ class Feed:
             samples=samples,
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
+            pads=pads,
         )
         self._epoch = 0
         self._runs: dict[tuple[int, int], _Run] = {}
@@ -130,7 +143,7 @@ class Feed:
         self._lock = threading.RLock()
         self._borrowed: set[_Run] = set()
         self._process = os.getpid()
-        self.waited_s = 0.0
+        self._tally = _Tally()
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -153,13 +166,16 @@ class Feed:
             step: 0 … ``len(feed) - 1``.
         """
         rows = self.rows(epoch, step)
-        plan = self._recipe.plan
-        buffers = allocate(len(rows), plan.specs)
-        plan.fill(rows, buffers)
-        return plan.structure.pack(buffers)
+        recipe = self._recipe
+        buffers = allocate(recipe.padded(len(rows)), recipe.plan.specs)
+        recipe.plan.fill(rows, cut(buffers, len(rows)))
+        return recipe.plan.structure.pack(recipe.pad(buffers, len(rows)))
 
     def rows(self, epoch: int, step: int) -> Array:
-        """Return the row numbers, ``int64[n]`` into ``data.rows``, that make a batch, in its order."""
+        """Return the row numbers, ``int64[n]`` into ``data.rows``, that make a batch, in its order.
+
+        Copies that pad a batch are not among them.
+        """
         epoch, step = self._checked(epoch, step)
         number, place = divmod(self._recipe.batch_number(epoch, step), self._recipe.batches)
         return self._recipe.order(self.seed, number, *self._recipe.slots(place))
@@ -171,18 +187,24 @@ class Feed:
     def __iter__(self) -> Iterator[Batch]:
         """Serve one epoch; the next pass serves the next one."""
         epoch, served, steps, run = self._epoch, 0, len(self), None
+        waited_s = 0.0
+        began = ended = perf_counter()
         try:
             while served < steps:
                 if run is None or not run.is_usable:
                     run = self._borrow(epoch, served, wraps=True)
+                asked = perf_counter()
                 try:
-                    ready = [self._wait(run)]
+                    ready = [run.get()]
                 except _ClosedError:
                     continue
+                ended = perf_counter()
+                waited_s += ended - asked
                 served += 1
                 # Popped, so that this frame does not keep the batch while the next one is built.
                 yield ready.pop()
         finally:
+            self._tally.add(self._recipe, epoch, 0, served, waited_s, ended - began - waited_s)
             if run is not None:
                 self._give_back(run, epoch, served, keep=served == steps)
             if served == steps:
@@ -203,9 +225,11 @@ class Feed:
         while True:
             run = self._borrow(epoch, step, wraps)
             served = False
+            asked = perf_counter()
             try:
-                batch = self._wait(run)
+                batch = run.get()
                 served = True
+                self._tally.add_one(self._recipe, epoch, step, asked)
                 return batch
             except _ClosedError:
                 # By another thread, or by a callback. Using the feed again starts it anew.
@@ -217,6 +241,27 @@ class Feed:
         """Note that all of an epoch was served: the next pass serves the next one."""
         if self._epoch == epoch:
             self._epoch = epoch + 1
+
+    def redraw(self, epoch: int, step: int, draw: int) -> Batch:
+        """Return a batch's samples under another draw of augmentation; draw 0 is the batch itself.
+
+        Without augmentation all draws are the same.
+        """
+        _at_least("draw", draw, 0)
+        return self.batch(epoch, step)
+
+    def report(self) -> Report:
+        """Return how fast this feed has been so far, who waited, and what took the time."""
+        tally, recipe = self._tally, self._recipe
+        return Report(
+            batches=tally.batches,
+            samples=tally.samples,
+            waited_s=tally.waited_s,
+            worked_s=tally.worked_s,
+            workers=self.workers if recipe.plan.reads_samples else 0,
+            processors=_usable_cpus(),
+            fields=recipe.meter.read(),
+        )
 
     def close(self) -> None:
         """Stop the threads and drop what was built ahead. Using the feed again starts it anew."""
@@ -239,13 +284,6 @@ class Feed:
         if not 0 <= place < len(self):
             raise IndexError(f"step {place} of an epoch of {len(self):,} steps")
         return epoch, place
-
-    def _wait(self, run: _Run) -> Batch:
-        begin = time.perf_counter()
-        try:
-            return run.get()
-        finally:
-            self.waited_s += time.perf_counter() - begin
 
     def _borrow(self, epoch: int, step: int, wraps: bool) -> _Run:
         """Return the run that stands at a position, which nobody else uses until it is given back."""
@@ -305,6 +343,7 @@ class _Recipe:
         samples: int,
         batch_size: int,
         steps_per_epoch: int | None,
+        pads: bool,
     ) -> None:
         self.plan = plan
         self.pool = pool
@@ -316,20 +355,72 @@ class _Recipe:
         # Batches in one pass over the samples, and in an epoch.
         self.batches = -(-samples // batch_size)
         self.steps = steps_per_epoch or self.batches
+        self._pads = pads
+        weights = plan.structure.weights
+        self._weights = () if weights is None else flat(weights)
 
     def batch_number(self, epoch: int, step: int) -> int:
         """Return the number of a batch in the stream of all passes."""
         return epoch * self.steps + step
+
+    def samples_in(self, number: int, count: int) -> int:
+        """Return how many samples `count` batches from number `number` on have."""
+        passes, place = divmod(number, self.batches)
+        last_pass, last_place = divmod(number + count, self.batches)
+        return (last_pass - passes) * self.samples + (last_place - place) * self.batch_size
 
     def slots(self, place: int, count: int = 1) -> tuple[int, int]:
         """Return the slots (start, stop) of some consecutive batches of a pass."""
         start = place * self.batch_size
         return start, min(start + count * self.batch_size, self.samples)
 
-    def lease(self, batches: int = 1) -> dict[str, Array]:
+    def padded(self, count: int) -> int:
+        """Return how many rows the batches of `count` samples have."""
+        return count + (-count % self.batch_size if self._pads else 0)
+
+    def pad(self, buffers: Buffers, count: int) -> Buffers:
+        """Return the rows of `count` samples, and after them those that fill the last batch up."""
+        stop = self.padded(count)
+        if stop > count:
+            first = stop - self.batch_size
+            for buffer in buffers.values():
+                buffer[count:stop] = buffer[first]
+            for name in self._weights:
+                buffers[name][count:stop] = 0.0
+        return cut(buffers, stop)
+
+    def lease(self, batches: int = 1) -> Buffers:
         """Return memory for whole batches, even where the last will be smaller: it fits all."""
         rows = batches * self.batch_size
         return {name: self.pool.lease(rows, spec) for name, spec in self.plan.specs.items()}
+
+
+class _Tally:
+    """Counts what was handed over, and who waited for how long."""
+
+    def __init__(self) -> None:
+        self.batches = self.samples = 0
+        self.waited_s = self.worked_s = 0.0
+        # The batch that would go on with the pass of the last one, and when that was handed over.
+        self._next, self._ended = -1, 0.0
+
+    def add(
+        self, recipe: _Recipe, epoch: int, step: int, count: int, waited_s: float, worked_s: float
+    ) -> None:
+        """Add `count` batches from a position on."""
+        self.batches += count
+        self.samples += recipe.samples_in(recipe.batch_number(epoch, step), count)
+        self.waited_s += waited_s
+        self.worked_s += worked_s
+
+    def add_one(self, recipe: _Recipe, epoch: int, step: int, asked: float) -> None:
+        """Add a batch that has been handed over just now, and was asked for at a time."""
+        now = perf_counter()
+        number = recipe.batch_number(epoch, step)
+        # Between two epochs there is validation, say: not this consumer's work.
+        worked_s = asked - self._ended if step and number == self._next else 0.0
+        self._next, self._ended = number + 1, now
+        self.add(recipe, epoch, step, 1, now - asked, worked_s)
 
 
 class _Rows:
@@ -405,9 +496,8 @@ class _ColumnRun(_Run):
         number, place = divmod(self._number, recipe.batches)
         rows = self._rows(number, *recipe.slots(place, self._batches_at_once))
         buffers = recipe.lease(self._batches_at_once)
-        if len(rows) < self._batches_at_once * recipe.batch_size:
-            buffers = {name: buffer[: len(rows)] for name, buffer in buffers.items()}
-        recipe.plan.fill_columns(rows, buffers, recipe.meter)
+        recipe.plan.fill_columns(rows, cut(buffers, len(rows)), recipe.meter)
+        buffers = recipe.pad(buffers, len(rows))
         size = recipe.batch_size
         starts = range(0, len(rows), size)
         views = {
@@ -421,7 +511,7 @@ class _ThreadRun(_Run):
     """Batches with fields that are read a sample at a time: built ahead on threads."""
 
     def __init__(self, recipe: _Recipe, numbers: Iterator[int], workers: int, ahead: int) -> None:
-        self._pack = recipe.plan.structure.pack
+        self._recipe = recipe
         self._process: int | None = os.getpid()
         jobs = _batch_jobs(recipe, numbers, pieces=_PIECES * workers)
         self._threads = OrderedThreads(jobs, threads=workers, ahead=ahead, name="multifeed")
@@ -432,10 +522,11 @@ class _ThreadRun(_Run):
 
     def get(self) -> Batch:
         try:
-            return self._pack(self._threads.get())
+            buffers, count = self._threads.get()
         except StopIteration:
             # Of as many batches as are asked for there is no end but this.
             raise _ClosedError from None
+        return self._recipe.plan.structure.pack(self._recipe.pad(buffers, count))
 
     def stop(self) -> None:
         self._process = None
@@ -446,22 +537,25 @@ class _ThreadRun(_Run):
         self._threads.close()
 
 
-def _batch_jobs(recipe: _Recipe, numbers: Iterator[int], pieces: int) -> Iterator[Job[dict[str, Array]]]:
+def _batch_jobs(
+    recipe: _Recipe, numbers: Iterator[int], pieces: int
+) -> Iterator[Job[tuple[Buffers, int]]]:
     """Yield each batch as a job: one task for the columns, and one for each chunk of samples."""
     rows_of = _Rows(recipe)
     plan = recipe.plan
     for each in numbers:
         number, place = divmod(each, recipe.batches)
         rows = rows_of(number, *recipe.slots(place))
-        buffers = {name: buffer[: len(rows)] for name, buffer in recipe.lease().items()}
-        tasks = [partial(plan.fill_columns, rows, buffers, recipe.meter)]
+        buffers = recipe.lease()
+        used = cut(buffers, len(rows))
+        tasks = [partial(plan.fill_columns, rows, used, recipe.meter)]
         tasks += [
-            partial(plan.fill_samples, rows, buffers, start, stop, recipe.meter)
+            partial(plan.fill_samples, rows, used, start, stop, recipe.meter)
             for start, stop in chunks(len(rows), pieces)
         ]
-        yield Job(buffers, tasks)
+        yield Job((buffers, len(rows)), tasks)
         # This frame must not keep a batch that has been handed over.
-        del buffers, tasks
+        del buffers, used, tasks
 
 
 def _enough(workers: int, batch_size: int) -> int:

@@ -51,7 +51,7 @@ def assert_same(one: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("remainder", ["keep", "drop"])
+@pytest.mark.parametrize("remainder", ["keep", "drop", "pad"])
 @pytest.mark.parametrize("batch_size", [1, 4, 23, 100])
 @pytest.mark.parametrize(("workers", "prefetch"), [(1, 1), (2, 2), (5, 9), (3, None)])
 def test_files_come_as_the_plain_loop_reads_them(
@@ -76,14 +76,78 @@ def test_files_come_as_the_plain_loop_reads_them(
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("remainder", ["keep", "pad"])
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 999, 1_000, 5_000])
-def test_columns_come_as_the_plain_loop_gathers_them(batch_size: int, shuffle: bool) -> None:
+def test_columns_come_as_the_plain_loop_gathers_them(
+    batch_size: int, remainder: str, shuffle: bool
+) -> None:
     """Batches cut from larger gathers equal the pure `batch`."""
-    feed = mf.Feed(columns(), batch_size, shuffle=shuffle, seed=5)
+    feed = mf.Feed(columns(), batch_size, shuffle=shuffle, seed=5, remainder=remainder)
     for epoch in range(2):
         for step, batch in enumerate(feed):
             assert_same(batch, feed.batch(epoch, step))
         assert step == len(feed) - 1
+
+
+@pytest.mark.parametrize("make", [columns, None])
+@pytest.mark.parametrize("batch_size", [4, 23, 30, 1_001])
+def test_padded_batches_are_all_of_one_length(
+    pairs: mf.Dataset, make: Callable[[], mf.Dataset] | None, batch_size: int
+) -> None:
+    """The last batch is filled up with copies of its first row, of weight 0; rows and keys are not."""
+    data = pairs if make is None else make()
+    padded = mf.Feed(data, batch_size, shuffle=True, seed=1, remainder="pad")
+    plain = mf.Feed(data.weighted(), batch_size, shuffle=True, seed=1)
+    with padded, plain:
+        assert len(padded) == len(plain)
+        for step, (batch, same) in enumerate(zip(padded, plain, strict=True)):
+            count = len(plain.rows(0, step))
+            assert len(padded.rows(0, step)) == len(padded.keys(0, step)) == count
+            is_padded = len(data) % batch_size > 0
+            for array, unpadded in zip(
+                leaves(batch), leaves(same if is_padded else same[: len(batch)]), strict=True
+            ):
+                assert len(array) == batch_size
+                np.testing.assert_array_equal(array[:count], unpadded)
+            for array in leaves(batch[:2]):
+                assert (array[count:] == array[0]).all()
+            for weights in leaves(batch[2:]):
+                assert (weights[:count] == 1).all()
+                assert (weights[count:] == 0).all()
+
+
+def test_padding_without_targets_has_no_weights() -> None:
+    """For predictions there is nothing to weigh."""
+    data = mf.Dataset({"x": [0.0, 1.0, 2.0]}, inputs=mf.Numeric("x"))
+    feed = mf.Feed(data, 2, remainder="pad")
+    assert [batch[0].ravel().tolist() for batch in feed] == [[0.0, 1.0], [2.0, 2.0]]
+    assert feed.report().samples == 3
+
+
+@pytest.mark.parametrize("make", [columns, None])
+@pytest.mark.parametrize("steps_per_epoch", [None, 1, 4, 30])
+def test_a_report_counts_what_was_handed_over(
+    pairs: mf.Dataset, make: Callable[[], mf.Dataset] | None, steps_per_epoch: int | None
+) -> None:
+    """Batches and samples of whole passes, of passes left early, and of single positions."""
+    data = pairs if make is None else make()
+    with mf.Feed(data, 5, steps_per_epoch=steps_per_epoch) as feed:
+        batches = samples = 0
+        for _ in range(3):
+            for batch in feed:
+                batches += 1
+                samples += len(leaves(batch)[0])
+        for batch in feed:
+            batches, samples = batches + 1, samples + len(leaves(batch)[0])
+            break
+        before = feed.report()
+        assert (before.batches, before.samples) == (batches, samples)
+        feed.take(9, 0)
+        since = feed.report() - before
+        assert (since.batches, since.samples) == (1, len(feed.rows(9, 0)))
+        assert before.waited_s > 0
+        assert set(before.fields) == set(data.plan().specs)
+        assert all(spent.samples >= samples for spent in before.fields.values())
 
 
 @pytest.mark.parametrize("make", [columns, None])
@@ -320,7 +384,10 @@ def test_importing_loads_neither_keras_nor_a_backend() -> None:
         ({"batch_size": 4, "seed": 1.5}, "seed must be a whole number; received 1.5."),
         ({"batch_size": 4, "workers": 0}, "workers must be a whole number of at least 1; received 0."),
         ({"batch_size": 4, "prefetch": 0}, "prefetch must be a whole number of at least 1; received 0."),
-        ({"batch_size": 4, "remainder": "pad"}, 'remainder must be "keep" or "drop"; received \'pad\'.'),
+        (
+            {"batch_size": 4, "remainder": "fill"},
+            'remainder must be "keep", "drop" or "pad"; received \'fill\'.',
+        ),
         (
             {"batch_size": 24, "remainder": "drop"},
             "an epoch has at least one batch: 23 samples are fewer than batch_size=24, and "

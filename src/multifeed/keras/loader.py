@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import weakref
 from collections.abc import Iterator
@@ -11,11 +12,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from multifeed.dataset import Dataset
+from multifeed.dataset import ClassWeights, Dataset
 from multifeed.feed import Batch, Feed
+from multifeed.report import Report
 
+# Seconds of waiting in an epoch below which nobody needs advice.
+_WORTH_A_WORD_S = 1.0
 # How many callers are looked at for the adapter.
 _FRAMES = 8
+
+_log = logging.getLogger("multifeed")
 
 
 class Loader(keras.utils.PyDataset):  # type: ignore[misc]
@@ -29,6 +35,9 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
     over the loader by hand; `evaluate` and `predict` serve the epoch at which the loader stands, and
     leave it there. A subclass, or a dataset that wraps a loader, must pass `on_epoch_begin` and
     `on_epoch_end` on.
+
+    If the model waits for data, one sentence says so after the first epoch of a `fit`, and what would
+    help; it goes to the logger ``"multifeed"``. `report` tells more.
 
     `last_error` is the exception that a batch raised last, until the next pass begins: TensorFlow
     replaces it by one of its own.
@@ -49,6 +58,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         shuffle: bool = False,
         seed: int = 0,
         remainder: str = "keep",
+        class_weight: ClassWeights | None = None,
         steps_per_epoch: int | None = None,
         workers: int | None = None,
         prefetch: int | None = None,
@@ -62,6 +72,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
             shuffle=shuffle,
             seed=seed,
             remainder=remainder,
+            class_weight=class_weight,
             steps_per_epoch=steps_per_epoch,
             workers=workers,
             prefetch=prefetch,
@@ -71,6 +82,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         # Keras makes an adapter for each call of fit, evaluate and predict. Each has its own pass, so
         # an evaluate inside fit, or the prefetch thread of a fit that was stopped, disturbs nobody.
         self._passes: weakref.WeakKeyDictionary[Any, _Pass] = weakref.WeakKeyDictionary()
+        self._advised: weakref.WeakSet[Any] = weakref.WeakSet()
 
     @property
     def data(self) -> Dataset:
@@ -91,11 +103,6 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
     def epoch(self, epoch: int) -> None:
         self.feed.epoch = epoch
 
-    @property
-    def waited_s(self) -> float:
-        """Seconds that whoever asked has waited for batches, so far."""
-        return self.feed.waited_s
-
     def batch(self, epoch: int, step: int) -> Batch:
         """Return one batch, computed here and now; see `Feed.batch`."""
         return self.feed.batch(epoch, step)
@@ -107,6 +114,14 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
     def keys(self, epoch: int, step: int) -> list[Any]:
         """Return the keys of the samples that make a batch; see `Feed.keys`."""
         return self.feed.keys(epoch, step)
+
+    def redraw(self, epoch: int, step: int, draw: int) -> Batch:
+        """Return a batch's samples under another draw of augmentation; see `Feed.redraw`."""
+        return self.feed.redraw(epoch, step, draw)
+
+    def report(self) -> Report:
+        """Return how fast this loader has been so far, who waited, and what took the time."""
+        return self.feed.report()
 
     def close(self) -> None:
         """Stop the threads and drop what was built ahead. Using the loader again starts it anew."""
@@ -147,7 +162,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         self.last_error = None
         current = self._pass_of(asker)
         if current is None or current.is_peek:
-            self._passes[asker] = _Pass(self.epoch, len(self), _purpose())
+            self._passes[asker] = _Pass(self.epoch, len(self), _purpose(), self.report())
 
     def on_epoch_end(self) -> None:
         """Close the pass if all of its steps were handed out; after `fit`, the next epoch follows."""
@@ -159,6 +174,20 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
             del self._passes[asker]
         if current.is_fit and current.is_complete:
             self.feed.finish(current.epoch)
+            self._advise(asker, self.report() - current.before)
+
+    def _advise(self, asker: Any, report: Report) -> None:
+        """Say once in each `fit`, after its first epoch, what holds the model up if it waits."""
+        if asker in self._advised:
+            return
+        self._advised.add(asker)
+        if report.waited_s < _WORTH_A_WORD_S:
+            return
+        # TensorFlow's own thread asks, and fills its queue while the model works.
+        is_tensorflow = keras.config.backend() == "tensorflow"
+        advice = report.advice("TensorFlow's prefetching" if is_tensorflow else "the model")
+        if advice:
+            _log.warning("%s", advice)
 
     def _pass_of(self, asker: Any) -> _Pass | None:
         return None if asker is None else self._passes.get(asker)
@@ -183,8 +212,9 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
 class _Pass:
     """One pass of Keras over an epoch: which index was given which step."""
 
-    def __init__(self, epoch: int, steps: int, purpose: str) -> None:
+    def __init__(self, epoch: int, steps: int, purpose: str, before: Report) -> None:
         self.epoch = epoch
+        self.before = before
         self.is_fit = purpose == "fit"
         self.is_peek = purpose == "peek"
         self._step_of = np.full(steps, -1, np.int64)

@@ -1,0 +1,133 @@
+"""What a feed tells about itself: how fast it was, who waited, and what took the time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from multifeed.errors import aligned
+from multifeed.meter import Spent
+
+# Below this share of waiting there is nothing to be won by a faster loader.
+_WORTH_A_WORD = 0.1
+# Above this share of their time, workers are taken to be busy.
+_BUSY = 0.7
+
+_STAGES = {"load_s": "reading", "decode_s": "decoding", "copy_s": "copying"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Speed, waiting, and what each field cost.
+
+    Two reports of one feed can be subtracted: what happened in between.
+
+    Args:
+        batches: Batches that were handed over.
+        samples: Samples in them, without padding.
+        waited_s: Seconds that whoever asked waited for batches. In `fit` that is the model; on
+            TensorFlow it is the thread that prefetches for it.
+        worked_s: Seconds that whoever asked spent between one batch and the next.
+        workers: Threads that read files; 0 where all fields lie in memory.
+        processors: Processors that this process may use.
+        fields: For each field, what making it cost, in seconds of all threads together, and the bytes
+            that were read. Batches that were built ahead are in it.
+
+    Example:
+        >>> import multifeed as mf
+        >>> data = mf.Dataset({"x": [0.0, 1.0, 2.0]}, inputs=mf.Numeric("x"))
+        >>> feed = mf.Feed(data, batch_size=2)
+        >>> for batch in feed:
+        ...     pass
+        >>> feed.report().samples
+        3
+    """
+
+    batches: int = 0
+    samples: int = 0
+    waited_s: float = 0.0
+    worked_s: float = 0.0
+    workers: int = 0
+    processors: int = 1
+    fields: Mapping[str, Spent] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from asking for the first batch to getting the last, over all passes."""
+        return self.waited_s + self.worked_s
+
+    @property
+    def samples_per_s(self) -> float:
+        """Samples handed over per second."""
+        return self.samples / self.seconds if self.seconds else 0.0
+
+    @property
+    def waiting(self) -> float:
+        """The share of the time that whoever asked was waiting, 0 to 1."""
+        return self.waited_s / self.seconds if self.seconds else 0.0
+
+    def advice(self, who: str = "whoever asked") -> str:
+        """Return one sentence on what would make it faster; empty if hardly anybody waited.
+
+        Args:
+            who: Who waited, as the sentence names it.
+        """
+        if self.waiting < _WORTH_A_WORD:
+            return ""
+        said = f"{who} waited {self.waiting:.0%} of the time"
+        costs = {
+            (name, stage): getattr(spent, stage)
+            for name, spent in self.fields.items()
+            for stage in _STAGES
+        }
+        total = sum(costs.values())
+        if not total:
+            return f"{said}."
+        name, stage = max(costs, key=lambda each: costs[each])
+        share = costs[name, stage] / total
+        return (
+            f"{said}; {_STAGES[stage]} {name!r} takes most of the loader's work ({share:.0%}): "
+            f"{self._remedy(stage, total)}."
+        )
+
+    def _remedy(self, stage: str, total_s: float) -> str:
+        if not self.workers:
+            return "it lies in memory, so only fewer or smaller values would be faster"
+        is_busy = total_s > _BUSY * self.workers * self.seconds
+        if not is_busy:
+            return "the workers wait as well, so pass a larger prefetch= (or prefetch_bytes=)"
+        if stage == "load_s":
+            # Threads that wait for a disk need no processor.
+            return f"pass more workers= (now {self.workers}), or move the files to a faster disk"
+        if self.workers < self.processors:
+            return f"pass workers={self.processors} (now {self.workers})"
+        return (
+            f"all {self.processors} processors are busy with it, so store the files nearer to the size "
+            "that the model takes"
+        )
+
+    def __sub__(self, before: Report) -> Report:
+        """Return what happened since an earlier report of the same feed."""
+        return replace(
+            self,
+            batches=self.batches - before.batches,
+            samples=self.samples - before.samples,
+            waited_s=self.waited_s - before.waited_s,
+            worked_s=self.worked_s - before.worked_s,
+            fields={
+                name: spent - before.fields.get(name, Spent()) for name, spent in self.fields.items()
+            },
+        )
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.samples:,} samples in {self.batches:,} batches, "
+            f"{self.samples_per_s:,.0f} samples/s; "
+            f"waited {self.waited_s:.2f} of {self.seconds:.2f} s ({self.waiting:.0%})"
+        )
+        table: list[tuple[str, ...]] = [("field", "read s", "decode s", "copy s", "read MB")]
+        for name, spent in self.fields.items():
+            seconds = (spent.load_s, spent.decode_s, spent.copy_s)
+            megabytes = f"{spent.loaded_bytes / 1e6:,.1f}" if spent.loaded_bytes else "-"
+            table.append((name, *(f"{each:.2f}" if each else "-" for each in seconds), megabytes))
+        return "\n".join([head, *aligned(table), *filter(None, [self.advice()])])
