@@ -450,3 +450,57 @@ def test_files_on_threads_reach_fit_in_order(pairs: mf.Dataset) -> None:
         with Numbers(pairs, 4, shuffle=True, seed=1, workers=2) as loader:
             model.fit(loader, epochs=1, callbacks=callbacks(loader), verbose=0)
             assert served == expected(loader, 0)
+
+
+def test_class_weights_weigh_the_loss_of_each_target() -> None:
+    """For two outputs as dicts, which Keras' own class_weight cannot; the loss is that of the weights."""
+    data = two_by_two(12)
+    model = two_by_two_model(data)
+    with mf.Loader(data, 12, class_weight={"kind": {0: 3.0, 1: 0.0}}) as loader:
+        _, targets, weights = loader.batch(0, 0)
+        found = model.evaluate(loader, verbose=0, return_dict=True)
+    assert weights["kind"].tolist() == [{0: 3.0, 1: 0.0, 2: 1.0}[kind] for kind in targets["kind"]]
+    # The first head starts at zero: every class has a probability of 1/3.
+    np.testing.assert_allclose(found["kind_loss"], np.log(3) * weights["kind"].mean(), rtol=1e-5)
+    with mf.Loader(data, 5, shuffle=True, class_weight={"kind": "balanced"}) as loader:
+        model.fit(loader, epochs=2, verbose=0)
+
+
+def test_padded_batches_train_and_predict() -> None:
+    """All batches have one length; padding weighs nothing in the sums that the loss is made of."""
+    data = two_by_two(10)
+    model = two_by_two_model(data)
+    with mf.Loader(data, 4, remainder="pad") as loader:
+        lengths = [len(inputs["n"]) for inputs, _, _ in loader]
+        losses = model.fit(loader, verbose=0).history
+        predicted = model.predict(loader, verbose=0)
+    assert lengths == [4, 4, 4]
+    assert len(predicted["double"]) == 12
+    # Two of twelve rows weigh nothing, but count in the divisor.
+    np.testing.assert_allclose(losses["kind_loss"][0], np.log(3) * 10 / 12, rtol=1e-4)
+
+
+@pytest.mark.parametrize("wait_s", [0.02, 0.0])
+def test_fit_says_once_what_it_waits_for(caplog: pytest.LogCaptureFixture, wait_s: float) -> None:
+    """One sentence after the first epoch if the model waited; none if it did not."""
+
+    def slow(values: np.ndarray) -> np.ndarray:
+        time.sleep(wait_s)
+        return values
+
+    data = mf.Dataset(
+        {"n": np.arange(64.0)}, inputs=mf.Array("n", (1,), preprocess=slow), targets=mf.Numeric("n")
+    )
+    x = mf.inputs(data)
+    model = keras.Model(x, keras.layers.Dense(1)(x))
+    model.compile("sgd", "mse")
+    with mf.Loader(data, 4, workers=1) as loader:
+        model.fit(loader, epochs=3, verbose=0)
+        model.evaluate(loader, verbose=0)
+        model.predict(loader, verbose=0)
+    said = [record.getMessage() for record in caplog.records if record.name == "multifeed"]
+    assert len(said) == (1 if wait_s else 0)
+    for sentence in said:
+        who = "TensorFlow's prefetching" if keras.config.backend() == "tensorflow" else "the model"
+        assert sentence.startswith(f"{who} waited ")
+        assert "; decoding 'n' takes most of the loader's work (" in sentence
