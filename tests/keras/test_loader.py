@@ -453,7 +453,7 @@ def test_files_on_threads_reach_fit_in_order(pairs: mf.Dataset) -> None:
 
 
 def test_class_weights_weigh_the_loss_of_each_target() -> None:
-    """For two outputs as dicts, which Keras' own class_weight cannot; the loss is that of the weights."""
+    """For two outputs as dicts, which Keras cannot do itself; the loss is that of the weights."""
     data = two_by_two(12)
     model = two_by_two_model(data)
     with mf.Loader(data, 12, class_weight={"kind": {0: 3.0, 1: 0.0}}) as loader:
