@@ -21,7 +21,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 from keras import layers, ops
-from PIL import Image, ImageDraw
 from stereo_data import PATCH, RANGE, write_patches
 
 import multifeed as mf
@@ -61,7 +60,7 @@ def main() -> None:
     print(f"\nThe loader alone gives {samples_per_s(train):,.0f} samples/s, of two images each.")
     print(f"Training took {feeding.total_s:.1f} s. What the loader did meanwhile:\n{feeding.report}")
     sheet = options.out / "batch.png"
-    save_contact_sheet(train, sheet)
+    mf.show(mf.Loader(train, batch_size=BATCH_SIZE, shuffle=True, seed=7), sheet)
     print(f"The first batch, as the model saw it: {sheet}")
 
 
@@ -244,30 +243,6 @@ def samples_per_s(data: mf.Dataset, epochs: int = 3) -> float:
             for _batch in loader:
                 pass
         return epochs * len(data) / (time.perf_counter() - begin)
-
-
-def save_contact_sheet(data: mf.Dataset, path: Path, columns: int = 8) -> None:
-    """Draw the first training batch: left and right image side by side, key and class below."""
-    loader = mf.Loader(data, batch_size=BATCH_SIZE, shuffle=True, seed=7)
-    inputs, targets = loader.batch(0, 0)
-    labels = data.labels("disparity_class")
-    captions = [
-        f"{key}: {labels[target]}"
-        for key, target in zip(loader.keys(0, 0), targets["disparity_class"], strict=True)
-    ]
-    side, seam, gap, caption_height = 2 * PATCH, 2, 12, 22
-    tile_width, tile_height = 2 * side + seam + gap, side + caption_height
-    lines = -(-len(captions) // columns)
-    sheet = Image.new("RGB", (columns * tile_width + gap, lines * tile_height + gap), "white")
-    draw = ImageDraw.Draw(sheet)
-    for number, caption in enumerate(captions):
-        x = gap + number % columns * tile_width
-        y = gap + number // columns * tile_height
-        for place, name in enumerate(("left", "right")):
-            image = Image.fromarray(inputs[name][number])
-            sheet.paste(image.resize((side, side)), (x + place * (side + seam), y))
-        draw.text((x, y + side + 2), caption, fill="black", font_size=14)
-    sheet.save(path)
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ class TestSelect:
         stored = np.load(tmp_path / "x.npy", mmap_mode="r")
         part = mf.Dataset({"x": stored}, inputs=mf.Array("x")).select([5, 1])
         assert part[0][0].tolist() == [10, 11]
-        assert part._source.columns["x"] is stored
+        assert part.source.columns["x"] is stored
 
 
 class TestAdapt:
@@ -240,7 +240,7 @@ class TestAdapt:
         train, val = (train, val) if "d" in val.keys(np.arange(len(val))) else (val, train)
         with pytest.raises(mf.SampleError) as caught:
             train.adapt()
-        number = 2 if val._family.title(val) == "part 2 of 2" else 1
+        number = 2 if val.family.title(val) == "part 2 of 2" else 1
         row = val.keys(np.arange(len(val))).index("d")
         assert str(caught.value) == (
             "'kind' of sample 'd' cannot be used: it is 'fox', which the vocabulary of 2 labels does "

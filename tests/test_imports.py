@@ -15,7 +15,8 @@ SOURCE = Path(multifeed.__file__).parent
 ROOMS = [
     "errors", "meter", "spec", "files", "table", "listing", "sources", "align", "fields", "structure",
     "order", "split", "batch", "family", "keys",
-    "dataset", "prepare", "buffers", "workers", "report", "feed", "canvas", "sheet", "keras", "__init__",
+    "dataset", "prepare", "buffers", "workers", "report", "feed", "health", "canvas", "sheet",
+    "keras", "__init__",
 ]  # fmt: skip
 
 

@@ -4,8 +4,8 @@ A loader is a pure function from a position — (seed, epoch, step) — to a bat
 rows belong to the same samples. Workers, prefetch, caches and shards change *when* a batch is computed,
 never *what* it is.
 
-Importing multifeed loads neither Keras nor a backend; `Loader`, `inputs` and `check_model` load Keras
-when they are first named.
+Importing multifeed loads neither Keras nor a backend; `Loader`, `inputs`, `check_model` and `predict`
+load Keras when they are first named.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ from multifeed.fields.image import Image
 from multifeed.fields.mask import Mask
 from multifeed.fields.numeric import Numeric
 from multifeed.fields.same import Same
+from multifeed.fields.text import Text
+from multifeed.health.check import check
+from multifeed.prepare import prepare
 from multifeed.sheet import show
 from multifeed.spec import Spec
 
 if TYPE_CHECKING:
-    from multifeed.keras import Loader, check_model, inputs
+    from multifeed.keras import Loader, check_model, inputs, predict
 
 __version__ = "0.1.0"
 
@@ -58,15 +61,19 @@ __all__ = [
     "SampleError",
     "Spec",
     "StateError",
+    "Text",
     "align",
+    "check",
     "check_model",
     "concat",
     "inputs",
     "lookup",
+    "predict",
+    "prepare",
     "show",
 ]
 
-_NEEDS_KERAS = ("Loader", "check_model", "inputs")
+_NEEDS_KERAS = ("Loader", "check_model", "inputs", "predict")
 
 
 def __getattr__(name: str) -> Any:

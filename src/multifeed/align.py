@@ -75,7 +75,7 @@ def align(
             `lookup`. Lookups come last, in their order; one may join on a column of another.
 
     Returns:
-        A `pyarrow.Table`: the key as text, then the columns of each source under their own names.
+        A `pyarrow.Table` of the key, as text, and the columns of each source under their own names.
 
     Raises:
         AlignError: If a source is empty, has a row without a key or a key twice, or lacks keys; if

@@ -106,27 +106,27 @@ class Dataset:
         root: str | os.PathLike[str] | None = None,
         allow_outside: bool = False,
     ) -> None:
-        self._key = () if key is None else column_names(key)
+        self.key = () if key is None else column_names(key)
         if is_path(rows):
-            rows = as_table(rows, "rows", text=self._key)
+            rows = as_table(rows, "rows", text=self.key)
         columns = as_columns(rows, "rows")
         if not columns.count:
             raise DeclarationError(
                 lines("a dataset has at least one sample; this row table has 0 rows.")
             )
-        for name in self._key:
+        for name in self.key:
             if name not in columns:
                 raise DeclarationError(
                     lines(f"the row table has no key column {name!r}.", near(name, columns.names))
                 )
             check_key(name, columns[name])
         self._rows: Any = rows
-        self._source: Rows = Source(
+        self.source: Rows = Source(
             columns, None, None if root is None else os.path.abspath(root), allow_outside
         )
         self._declare(inputs, targets, sample_weight)
-        self._family = Family()
-        self._family.add(self, "the dataset")
+        self.family = Family()
+        self.family.add(self, "the dataset")
         self._plan: tuple[object, Plan] | None = None
 
     def _declare(
@@ -136,7 +136,7 @@ class Dataset:
         input_names = named("inputs", inputs, self.fields)
         target_names = None if targets is None else named("targets", targets, self.fields)
         linked(self.fields)
-        columns = self._source.columns
+        columns = self.source.columns
         for name, field in self.fields.items():
             check_field(name, field, columns)
         self._weights = weight_fields(sample_weight, target_names)
@@ -155,7 +155,7 @@ class Dataset:
         if not isinstance(field, Same) or field.dtype is not None:
             return
         with suppress(NotAdaptedError):
-            spec = field.spec(self._source.columns, None)
+            spec = field.spec(self.source.columns, None)
             if spec.dtype != "uint8":
                 return
             warnings.warn(
@@ -170,7 +170,7 @@ class Dataset:
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        return len(self._source)
+        return len(self.source)
 
     def __getitem__(self, index: SupportsIndex) -> tuple[Any, ...]:
         """Return one sample, in the structure of a batch but without its first axis."""
@@ -185,8 +185,8 @@ class Dataset:
 
     @property
     def rows(self) -> Any:
-        """The row table: as it was given, or the selected rows of it."""
-        return self._source.table() if self._rows is None else self._rows
+        """The row table as it was given, or the selected rows of it."""
+        return self.source.table() if self._rows is None else self._rows
 
     @property
     def spec(self) -> tuple[Any, ...]:
@@ -195,14 +195,14 @@ class Dataset:
         Raises:
             NotAdaptedError: If a shape depends on what `adapt` has yet to learn.
         """
-        specs = {name: self._spec(name, field) for name, field in self._all_fields().items()}
+        specs = {name: self._spec(name, field) for name, field in self.all_fields().items()}
         return self.structure.pack(specs)
 
     def keys(self, rows: Array) -> list[Any]:
         """Return the keys of rows, ``int64[n]``; the row numbers themselves if there is no key."""
-        if not self._key:
+        if not self.key:
             return [int(row) for row in rows]
-        return Keys(self._source, self._key).many(rows)
+        return Keys(self.source, self.key).many(rows)
 
     def select(self, rows: Any) -> Dataset:
         """Return the dataset of some rows, which shares what is learned.
@@ -213,7 +213,7 @@ class Dataset:
         Raises:
             DeclarationError: If a row does not exist, or none is selected.
         """
-        return self._part(_row_numbers(rows, len(self)), self._family, "the selection")
+        return self._part(_row_numbers(rows, len(self)), self.family, "the selection")
 
     def split(
         self,
@@ -251,7 +251,7 @@ class Dataset:
                 f"the fractions of a split are above 0 and add up to 1; received {fractions}."
             )
         parts = self._deal(shares, by, stratify, seed)
-        family = self._family.for_parts()
+        family = self.family.for_parts()
         return tuple(
             self._part(part, family, f"part {number} of {len(parts)}")
             for number, part in enumerate(parts, 1)
@@ -345,7 +345,7 @@ class Dataset:
             field = self.fields[name]
             if class_weight is not None and name in class_weight and isinstance(field, Category):
                 known = replace(field, vocabulary=self.labels(name))
-                counts = self._guard(name, partial(known.counts, self._source))
+                counts = self._guard(name, partial(known.counts, self.source))
                 base = ClassWeight.of(name, base, known, class_weight[name], counts)
             weights[name] = base
         weighted = copy(self)
@@ -370,18 +370,20 @@ class Dataset:
         """
         self._refuse_again(again)
         learned = {
-            name: self._guard(name, partial(field.learn, self._source))
+            name: self._guard(name, partial(field.learn, self.source))
             for name, field in self.fields.items()
             if field.learns
         }
-        self._take_over(learned, self._family.title(self))
+        self._take_over(learned, self.family.title(self))
 
     def _take_over(self, learned: dict[str, Any], learned_from: str) -> None:
         """Share what was learned with the other parts, once all of them have been read with it."""
-        for part, title in self._family.parts():
-            for name in learned:
-                part._bind(name, part.fields[name], learned, title)
-        self._family.learn(learned, learned_from)
+        for part, title in self.family.parts():
+            # Selections of a part may be there to leave its bad rows out: they are no parts themselves.
+            if part is self or title.startswith("part"):
+                for name in learned:
+                    part._bind(name, part.fields[name], learned, title)
+        self.family.learn(learned, learned_from)
 
     def save_state(self, path: str | os.PathLike[str]) -> None:
         """Write what was learned to a JSON file: all that a server needs besides the declaration.
@@ -393,9 +395,9 @@ class Dataset:
             NotAdaptedError: If a field has to learn first.
         """
         for name, field in self.fields.items():
-            if field.learns and self._family.learned is None:
+            if field.learns and self.family.learned is None:
                 raise _not_adapted(name, field)
-        write_state(path, self.fields, self._family.learned or {})
+        write_state(path, self.fields, self.family.learned or {})
 
     def load_state(self, path: str | os.PathLike[str], *, again: bool = False) -> None:
         """Take over what `save_state` has written, in place of `adapt`.
@@ -413,10 +415,10 @@ class Dataset:
         self._take_over(read_state(path, self.fields), os.fspath(path))
 
     def _refuse_again(self, again: bool) -> None:
-        if self._family.learned is not None and not again:
+        if self.family.learned is not None and not again:
             raise StateError(
                 lines(
-                    f"{self._family.learned_from} has been learned from, and all parts of a split share "
+                    f"{self.family.learned_from} has been learned from, and all parts of a split share "
                     "what is learned.",
                     "Split anew for each fold, or pass again=True to replace what was learned.",
                 )
@@ -435,7 +437,7 @@ class Dataset:
 
     def learned(self, name: str) -> Learned | None:
         """Return what a field has learned, as it is kept in JSON; None if nothing."""
-        return learned_by(self._family.learned, name, self.fields[name])
+        return learned_by(self.family.learned, name, self.fields[name])
 
     def labels(self, name: str) -> tuple[Any, ...]:
         """Return the labels of a `Category` field, in the order of their class numbers."""
@@ -456,16 +458,16 @@ class Dataset:
             NotAdaptedError: If a field has to learn first.
             SampleError: If a value in memory cannot be used.
         """
-        learned = self._family.learned
+        learned = self.family.learned
         if self._plan is None or self._plan[0] is not learned:
             readers = {
-                name: self._bind(name, field, learned) for name, field in self._all_fields().items()
+                name: self._bind(name, field, learned) for name, field in self.all_fields().items()
             }
             self._plan = (learned, Plan(readers, self.structure, self._key_of()))
         return self._plan[1]
 
     def __repr__(self) -> str:
-        key = f", key {'/'.join(self._key)!r}" if self._key else ""
+        key = f", key {'/'.join(self.key)!r}" if self.key else ""
         table = [("", "name", "field", "columns", "sample")]
         for role, part in (("input", self.structure.inputs), ("target", self.structure.targets)):
             for name in flat(part) if part is not None else ():
@@ -479,17 +481,18 @@ class Dataset:
 
     def _shown(self, name: str) -> str:
         try:
-            return repr(self._spec(name, self._all_fields()[name]))
+            return repr(self._spec(name, self.all_fields()[name]))
         except NotAdaptedError:
             return "known after adapt()"
 
-    def _all_fields(self) -> dict[str, Field]:
+    def all_fields(self) -> dict[str, Field]:
+        """Return the fields by name, those of the sample weights included."""
         return {**self.fields, **self._weights}
 
     def _spec(self, name: str, field: Field) -> Spec:
-        learned = learned_by(self._family.learned, name, field)
+        learned = learned_by(self.family.learned, name, field)
         try:
-            return field.spec(self._source.columns, learned)
+            return field.spec(self.source.columns, learned)
         except NotAdaptedError:
             raise _not_adapted(name, field) from None
 
@@ -498,7 +501,7 @@ class Dataset:
     ) -> Reader:
         if field.learns and name not in (learned or {}):
             raise _not_adapted(name, field)
-        read = partial(self._source.bind, field, learned_by(learned, name, field))
+        read = partial(self.source.bind, field, learned_by(learned, name, field))
         return self._guard(name, read, title)
 
     def _guard(self, name: str, act: Callable[[], T], title: str = "") -> T:
@@ -517,19 +520,19 @@ class Dataset:
 
     def _key_of(self) -> Any:
         """Return the function that names a row; it must not keep this dataset's plan alive."""
-        if not self._key:
+        if not self.key:
             return lambda row: None
-        return Keys(self._source, self._key).one
+        return Keys(self.source, self.key).one
 
     def _codes(self, name: str) -> Array:
         """Return a column's values as numbers 0, 1, … in order of appearance."""
-        column = self._source.columns[name]
+        column = self.source.columns[name]
         if isinstance(column, np.ndarray) and column.ndim != 1:
             raise DeclarationError(
                 f"a split is by a column with one value a sample; {name!r} has shape "
                 f"{column.shape[1:]} a sample."
             )
-        values = pc.dictionary_encode(self._source.arrow(name))
+        values = pc.dictionary_encode(self.source.arrow(name))
         if values.null_count:
             row = pc.indices_nonzero(pc.is_null(values))[0].as_py()
             raise DeclarationError(
@@ -559,9 +562,9 @@ class Dataset:
 
     def _declaration(self) -> dict[str, Any]:
         """Return all that makes one dataset's samples unlike another's."""
-        columns = self._source.columns
-        found: dict[str, Any] = {"structure": self.structure, "key": self._key}
-        for name, field in self._all_fields().items():
+        columns = self.source.columns
+        found: dict[str, Any] = {"structure": self.structure, "key": self.key}
+        for name, field in self.all_fields().items():
             found[f"field {name!r}"] = field
             found[f"columns of {name!r}"] = [c for each in field.reads for c in columns.matching(each)]
             with suppress(NotAdaptedError):
@@ -570,8 +573,8 @@ class Dataset:
 
     def _part(self, rows: Array, family: Family, title: str) -> Dataset:
         part = copy(self)
-        part._rows, part._source = None, self._source.take(rows)
-        part._family = family
+        part._rows, part.source = None, self.source.take(rows)
+        part.family = family
         part._plan = None
         family.add(part, title)
         return part
@@ -604,11 +607,11 @@ def concat(datasets: Sequence[Dataset]) -> Dataset:
     for number, other in enumerate(datasets[1:], 2):
         first._refuse_unlike(other, number)
     joined = copy(first)
-    joined._rows, joined._source = None, Chain.of([each._source for each in datasets])
+    joined._rows, joined.source = None, Chain.of([each.source for each in datasets])
     joined._plan = None
-    if any(each._family is not first._family for each in datasets):
-        joined._family = Family()
-    joined._family.add(joined, "the dataset")
+    if any(each.family is not first.family for each in datasets):
+        joined.family = Family()
+    joined.family.add(joined, "the dataset")
     return joined
 
 

@@ -137,6 +137,8 @@ def read_state(path: str | os.PathLike[str], fields: Mapping[str, Field]) -> dic
             )
         if not isinstance(found.get("learned"), dict):
             raise StateError(
-                lines(f"{os.fspath(path)} holds a damaged state of field {name!r}.", "Adapt and save anew.")
+                lines(
+                    f"{os.fspath(path)} holds a damaged state of field {name!r}.", "Adapt and save anew."
+                )
             )
     return {name: saved[name]["learned"] for name in wanted}

@@ -19,10 +19,12 @@ from multifeed.batch import Buffers, Plan, allocate, chunks, cut
 from multifeed.buffers import Pool
 from multifeed.dataset import ClassWeights, Dataset
 from multifeed.errors import DeclarationError, lines
+from multifeed.fields.shared import at_least, at_least_one
 from multifeed.meter import Meter
 from multifeed.order import Order, sequential, shuffled, whole_seed
 from multifeed.report import Report
-from multifeed.structure import flat
+from multifeed.structure import Structure, flat
+from multifeed.workers.cpus import usable_cpus
 from multifeed.workers.threads import Job, OrderedThreads
 
 Array = np.ndarray[Any, Any]
@@ -95,12 +97,12 @@ class Feed:
         prefetch: int | None = None,
         prefetch_bytes: int = 256 * 2**20,
     ) -> None:
-        batch_size = _at_least("batch_size", batch_size, 1)
+        batch_size = at_least("batch_size", batch_size, 1)
         seed = whole_seed(seed)
-        steps_per_epoch = _at_least_one("steps_per_epoch", steps_per_epoch)
-        workers = _at_least_one("workers", workers)
-        prefetch = _at_least_one("prefetch", prefetch)
-        prefetch_bytes = _at_least("prefetch_bytes", prefetch_bytes, 1)
+        steps_per_epoch = at_least_one("steps_per_epoch", steps_per_epoch)
+        workers = at_least_one("workers", workers)
+        prefetch = at_least_one("prefetch", prefetch)
+        prefetch_bytes = at_least("prefetch_bytes", prefetch_bytes, 1)
         if remainder not in ("keep", "drop", "pad"):
             raise DeclarationError(f'remainder must be "keep", "drop" or "pad"; received {remainder!r}.')
         if remainder == "drop" and len(data) < batch_size:
@@ -114,7 +116,7 @@ class Feed:
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
-        self.workers = workers or _usable_cpus()
+        self.workers = workers or usable_cpus()
         pads = remainder == "pad" and len(data) % batch_size > 0
         if class_weight is not None or (pads and data.structure.targets is not None):
             plan = data.weighted(class_weight).plan()
@@ -150,13 +152,18 @@ class Feed:
         return self._recipe.steps
 
     @property
+    def structure(self) -> Structure:
+        """What stands where in its batches; with weights, if it has them and its data have not."""
+        return self._recipe.plan.structure
+
+    @property
     def epoch(self) -> int:
         """The epoch that the next pass serves. It may be set."""
         return self._epoch
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._epoch = _at_least("epoch", epoch, 0)
+        self._epoch = at_least("epoch", epoch, 0)
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Return one batch, computed here and now; no state changes.
@@ -242,13 +249,23 @@ class Feed:
         if self._epoch == epoch:
             self._epoch = epoch + 1
 
-    def redraw(self, epoch: int, step: int, draw: int) -> Batch:
+    def redraw(self, epoch: int, step: int, draw: int, *, count: int | None = None) -> Batch:
         """Return a batch's samples under another draw of augmentation; draw 0 is the batch itself.
 
         Without augmentation all draws are the same.
+
+        Args:
+            epoch: 0 or more.
+            step: 0 … ``len(feed) - 1``.
+            draw: 0 or more.
+            count: How many samples, from the first on; all by default. Padding is left out.
         """
-        _at_least("draw", draw, 0)
-        return self.batch(epoch, step)
+        at_least("draw", draw, 0)
+        rows = self.rows(epoch, step)[:count]
+        plan = self._recipe.plan
+        buffers = allocate(len(rows), plan.specs)
+        plan.fill(rows, buffers)
+        return plan.structure.pack(buffers)
 
     def report(self) -> Report:
         """Return how fast this feed has been so far, who waited, and what took the time."""
@@ -259,7 +276,7 @@ class Feed:
             waited_s=tally.waited_s,
             worked_s=tally.worked_s,
             workers=self.workers if recipe.plan.reads_samples else 0,
-            processors=_usable_cpus(),
+            processors=usable_cpus(),
             fields=recipe.meter.read(),
         )
 
@@ -280,7 +297,7 @@ class Feed:
 
     def _checked(self, epoch: int, step: int) -> tuple[int, int]:
         """Return a position as Python's own integers, or say that there is none such."""
-        epoch, place = _at_least("epoch", epoch, 0), operator.index(step)
+        epoch, place = at_least("epoch", epoch, 0), operator.index(step)
         if not 0 <= place < len(self):
             raise IndexError(f"step {place} of an epoch of {len(self):,} steps")
         return epoch, place
@@ -561,20 +578,3 @@ def _batch_jobs(
 def _enough(workers: int, batch_size: int) -> int:
     """Return how many batches keep all workers busy while the first is waited for."""
     return max(4, -(-4 * workers // batch_size))
-
-
-def _usable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _at_least(what: str, value: Any, least: int) -> int:
-    """Return a whole number as Python's own, or say that it is none or too small."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise DeclarationError(f"{what} must be a whole number of at least {least}; received {value!r}.")
-    return int(value)
-
-
-def _at_least_one(what: str, value: Any) -> int | None:
-    return None if value is None else _at_least(what, value, 1)

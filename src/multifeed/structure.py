@@ -42,6 +42,13 @@ class Structure:
         """Return the values by name in this structure."""
         return tuple([pack(part, values) for part in self.parts])
 
+    def unpack(self, batch: Sequence[Any]) -> dict[str, Any]:
+        """Return the values of a batch by name."""
+        found: dict[str, Any] = {}
+        for names, part in zip(self.parts, batch, strict=True):
+            found |= unpack(names, part)
+        return found
+
     def pack_many(self, values: Mapping[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
         """Return many batches, given each name's values in all of them; faster than one by one."""
         return list(zip(*(_pack_many(part, values) for part in self.parts), strict=True))
@@ -61,6 +68,15 @@ def pack(names: Names, values: Mapping[str, Any]) -> Any:
     if isinstance(names, dict):
         return {label: values[name] for label, name in names.items()}
     return tuple([values[name] for name in names])
+
+
+def unpack(names: Names, part: Any) -> dict[str, Any]:
+    """Return the values in the structure of `names` by name."""
+    if isinstance(names, str):
+        return {names: part}
+    if isinstance(names, dict):
+        return {name: part[label] for label, name in names.items()}
+    return dict(zip(names, part, strict=True))
 
 
 def _pack_many(names: Names, values: Mapping[str, Sequence[Any]]) -> Sequence[Any]:

@@ -196,6 +196,17 @@ def is_text(kind: pa.DataType) -> bool:
     )
 
 
+def is_bytes(kind: pa.DataType) -> bool:
+    """Tell whether a column of this Arrow type holds bytes."""
+    types = pa.types
+    return bool(
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_binary_view(kind)
+        or types.is_fixed_size_binary(kind)
+    )
+
+
 # What PyArrow raises where values do not make a table; UnicodeDecodeError is a ValueError.
 _CONVERSION_ERRORS = (pa.ArrowException, ValueError, TypeError, RuntimeError, OverflowError)
 
@@ -254,14 +265,15 @@ def _takeable(kind: pa.DataType, is_huge: bool) -> pa.DataType:
 
 
 def _with_folder(table: pa.Table, folder: str) -> pa.Table:
-    """Let the columns that hold text remember a folder, and no column claim another one."""
+    """Let the columns that hold text or bytes remember a folder, and no column claim another one."""
     fields = []
     for field in table.schema:
         metadata = {key: value for key, value in (field.metadata or {}).items() if key != FOLDER}
         kind = field.type
         while hasattr(kind, "value_type"):  # lists and dictionaries of texts
             kind = kind.value_type
-        if is_text(kind):
+        # What has bytes for a row may be given a file's name for another, see `prepare`.
+        if is_text(kind) or is_bytes(kind):
             metadata[FOLDER] = os.fsencode(folder)
         fields.append(field.with_metadata(metadata or None))
     return table.cast(pa.schema(fields, table.schema.metadata))

@@ -14,6 +14,11 @@ import pyarrow as pa
 import simplejpeg
 from PIL import Image as PILImage
 from skimage import data as photographs
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import BertProcessing
 
 import multifeed as mf
 from multifeed.fields.base import Field
@@ -146,6 +151,19 @@ def halved(sample: np.ndarray) -> np.ndarray:
     return sample[::2] / 2
 
 
+def tokenizer() -> Tokenizer:
+    """Return a tokenizer of words that adds special tokens, as that of BERT does."""
+    special = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}
+    words = {word: number for number, word in enumerate(["pain", "fever", "no", "."], len(special))}
+    found = Tokenizer(WordLevel(special | words, unk_token="[UNK]"))
+    found.normalizer = Lowercase()
+    found.pre_tokenizer = BertPreTokenizer()
+    found.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    found.add_special_tokens(list(special))
+    return found
+
+
+TEXTS = ["No pain.", "", "Fever, fever and pain; no more.", "pain", "?!", "No fever.", "é 中 ع हिन्दी"]
 NUMBERS = np.linspace(-3.0, 7.5, COUNT)
 TENSORS = np.arange(COUNT * 6, dtype=np.int64).reshape(COUNT, 2, 3)
 RAGGED = lists([3, 0, 5, 9, 1, 4, 2])
@@ -253,6 +271,14 @@ EXAMPLES = [
         "file",
     ),
     Example("array-npz", mf.Array("file", (5, 3)), npz_files, "file"),
+    Example("text-words", mf.Text("values", 6), memory(TEXTS)),
+    Example(
+        "text-words-pre",
+        mf.Text("values", 3, vocabulary_size=5, padding="pre", truncating="pre"),
+        memory(pa.array(TEXTS).dictionary_encode()),
+    ),
+    Example("text-tokenizer", mf.Text("values", 5, tokenizer()), memory(TEXTS)),
+    Example("text-preprocessed", mf.Text("values", 6, preprocess=halved), memory(TEXTS)),
     Example("weight", Weight("values"), memory(np.abs(NUMBERS))),
     Example("weight-ones", Ones(), memory(NUMBERS)),
 ]

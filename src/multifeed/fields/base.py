@@ -12,7 +12,7 @@ A new kind of field is one new file with a subclass of `Field` that passes `test
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
@@ -107,6 +107,23 @@ class Derived(ABC):
 Reader = Columnar | PerSample | Derived
 
 
+@dataclass(frozen=True)
+class Remark:
+    """What `mf.check` shall say of some rows of a field; see `Field.examine`.
+
+    Args:
+        kind: What it is, in a word or two, such as ``"outlier"``.
+        rows: ``int64[n]``, the rows; None if it is about the field as a whole.
+        detail: What was found, as the end of a sentence: one for all rows, or one for each.
+        is_bad: Whether reading such a row raises.
+    """
+
+    kind: str
+    rows: NDArray | None
+    detail: str | Sequence[str]
+    is_bad: bool = False
+
+
 class Field(ABC):
     """A declared input or target: which columns it reads and what it yields."""
 
@@ -172,6 +189,19 @@ class Field(ABC):
         It is for people to read, as in `multifeed.show`.
         """
         return None
+
+    def examine(self, rows: Rows, learned: Learned | None) -> Iterable[Remark]:
+        """Return what `mf.check` shall say of the columns, from a look at their values.
+
+        Only what it does not find by itself: it reads every row, and reports nulls, rows that cannot be
+        read, repeated files, what `PerSample.describe` says of few rows only, and values that are
+        blank, NaN or infinite.
+
+        Args:
+            rows: All rows of the dataset.
+            learned: What `learn` returned; None if nobody has learned yet.
+        """
+        return ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -131,10 +132,14 @@ class Category(Field):
         codes = self.codes(source, learned)
         return _OneHot(codes, len(self.labels(learned)) + self.oov) if self.one_hot else Matrix(codes)
 
+    @cached_property
+    def _numbers(self) -> dict[Any, int]:
+        return _numbered(self.vocabulary or (), self.oov)
+
     def codes(self, rows: Rows, learned: Learned | None = None) -> NDArray:
         """Return the class number of each row, ``int32[n]``."""
         labels = self.labels(learned)
-        number = {label: place for place, label in enumerate(labels, int(self.oov))}
+        number = self._numbers if self.vocabulary is not None else _numbered(labels, self.oov)
         unseen = 0 if self.oov else -1
         column = _plain(rows.arrow(self.column))
         if column.null_count and is_raise(self.missing):
@@ -152,6 +157,11 @@ class Category(Field):
         if len(unknown):
             raise _unseen(column, unknown, len(labels))
         return codes
+
+
+def _numbered(labels: Sequence[Any], oov: bool) -> dict[Any, int]:
+    """Return the class number of each label."""
+    return {label: place for place, label in enumerate(labels, int(oov))}
 
 
 def _unseen(column: pa.Array, rows: NDArray, count: int) -> BadValue:

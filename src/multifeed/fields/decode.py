@@ -117,11 +117,11 @@ def _eighths(by_rows: float, by_columns: float) -> int:
 
 def _decode_other(data: bytes, color_mode: str) -> NDArray:
     try:
-        with PILImage.open(io.BytesIO(data), formats=_formats()) as image:
+        with PILImage.open(io.BytesIO(data), formats=formats()) as image:
             _refuse_huge(image.height, image.width)
             pixels = np.asarray(_to_8_bit(image, color_mode))
             # After decoding, by which Pillow sets TIFF upright itself and forgets the orientation.
-            orientation = _orientation(image.getexif)
+            orientation = orientation_of(image.getexif)
     except BadValue:
         raise
     except PILImage.DecompressionBombError as error:
@@ -137,7 +137,7 @@ def _decode_other(data: bytes, color_mode: str) -> NDArray:
 
 
 @cache
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
     """Return those of the formats that this build of Pillow has."""
     PILImage.init()
     return tuple(name for name in _FORMATS if name in PILImage.OPEN)
@@ -185,10 +185,10 @@ def _jpeg_orientation(data: bytes) -> int:
         exif.load(block)
         return exif
 
-    return _orientation(load)
+    return orientation_of(load)
 
 
-def _orientation(load: Callable[[], PILImage.Exif]) -> int:
+def orientation_of(load: Callable[[], PILImage.Exif]) -> int:
     """Return an EXIF orientation, 1 … 8; 1 (upright) where there is none."""
     try:
         value = load().get(_ORIENTATION)

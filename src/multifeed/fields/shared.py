@@ -62,6 +62,19 @@ def whole_number(value: object) -> int | None:
     return int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
 
 
+def at_least(what: str, value: object, least: int) -> int:
+    """Return a whole number as Python's own, or say that it is none or too small."""
+    number = whole_number(value)
+    if number is None or number < least:
+        raise DeclarationError(f"{what} must be a whole number of at least {least}; received {value!r}.")
+    return number
+
+
+def at_least_one(what: str, value: object) -> int | None:
+    """Return a whole number of at least 1, or None where none is given."""
+    return None if value is None else at_least(what, value, 1)
+
+
 def holds_text(kind: pa.DataType) -> bool:
     """Tell whether an Arrow column of this type holds text, categoricals of text included."""
     return is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)

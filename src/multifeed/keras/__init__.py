@@ -2,5 +2,6 @@
 
 from multifeed.keras.check import check_model, inputs
 from multifeed.keras.loader import Loader
+from multifeed.keras.predict import predict
 
-__all__ = ["Loader", "check_model", "inputs"]
+__all__ = ["Loader", "check_model", "inputs", "predict"]

@@ -115,9 +115,9 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         """Return the keys of the samples that make a batch; see `Feed.keys`."""
         return self.feed.keys(epoch, step)
 
-    def redraw(self, epoch: int, step: int, draw: int) -> Batch:
+    def redraw(self, epoch: int, step: int, draw: int, *, count: int | None = None) -> Batch:
         """Return a batch's samples under another draw of augmentation; see `Feed.redraw`."""
-        return self.feed.redraw(epoch, step, draw)
+        return self.feed.redraw(epoch, step, draw, count=count)
 
     def report(self) -> Report:
         """Return how fast this loader has been so far, who waited, and what took the time."""
