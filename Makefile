@@ -5,15 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 KERAS_BACKEND ?= jax
+BENCH_RESULT ?= benchmarks/results/$(shell date +%F).json
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 0
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint docs bench clean
 
 demo: $(READY)  ## Train a two-branch model on real stereo patches; about two minutes
 	KERAS_BACKEND=$(KERAS_BACKEND) $(BIN)/python examples/stereo.py --out demo
 
-test: $(READY) lint  ## All tests, the slow ones in a short form, on every backend
+test: $(READY) lint docs  ## All tests, the slow ones in a short form, on every backend
 	$(BIN)/python -m pytest
 	for backend in jax tensorflow torch; do \
 		KERAS_BACKEND=$$backend $(BIN)/python -m pytest tests/keras src/multifeed/keras || exit 1; \
@@ -27,14 +28,17 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(READY)  ## Reproduce the figures of the README; about ten minutes
+docs: $(READY)  ## The documentation as a site, in build/docs; a warning is an error
+	$(BIN)/sphinx-build -q -W --keep-going -n docs build/docs
+
+bench: $(READY)  ## Reproduce the figures of the README; about 25 minutes on two idle cores
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py --json $(BENCH_RESULT)
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[backends,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[backends,dev,docs]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build demo .mypy_cache .ruff_cache .pytest_cache

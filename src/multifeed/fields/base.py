@@ -12,7 +12,7 @@ A new kind of field is one new file with a subclass of `Field` that passes `test
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
@@ -73,6 +73,13 @@ class PerSample(ABC):
             BadValue: As `load`.
         """
 
+    def fill(self, row: int) -> NDArray | None:
+        """Return what the field yields for row `row` if it is missing there; None if it is not.
+
+        It is asked where `decode` gives a base of augmentation, which a missing row has not.
+        """
+        return None
+
     def file(self, row: int) -> str | None:
         """Return the file that row `row` is read from, if it is read from one."""
         return None
@@ -105,6 +112,25 @@ class Derived(ABC):
 
 
 Reader = Columnar | PerSample | Derived
+
+
+@dataclass(frozen=True)
+class Base:
+    """What augmentation starts from, and how its result becomes the field's value.
+
+    Args:
+        reader: Reads the base: of an image, the base image.
+        spec: What the transforms make of it, after all geometry.
+        final: What the field yields.
+        finish: Writes a transformed value to its place in the batch; None if it is transformed there.
+        interpolation: Between pixels: ``"bilinear"`` or ``"nearest"``.
+    """
+
+    reader: Columnar | PerSample
+    spec: Spec
+    final: Spec
+    finish: Callable[[NDArray, NDArray], None] | None = None
+    interpolation: str = "bilinear"
 
 
 @dataclass(frozen=True)
@@ -170,6 +196,15 @@ class Field(ABC):
         Raises:
             BadValue: If a row in memory cannot be used.
         """
+
+    def base(self, source: Source, learned: Learned | None) -> Base:
+        """Return what augmentation starts from: what the field yields, unless it says otherwise."""
+        reader = self.bind(source, learned)
+        if isinstance(reader, Derived):
+            raise DeclarationError(
+                f"{type(self).__name__} is made from another field and augmented with it: name that one."
+            )
+        return Base(reader, reader.spec, reader.spec)
 
     def learn(self, rows: Rows) -> Learned | None:
         """Return what the training rows teach, as a dict that JSON can hold; asked if it `learns`.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from multifeed.errors import BadValue
-from multifeed.fields.base import Columnar, Derived, Field, PerSample, Reader
+from multifeed.fields.base import Base, Columnar, Derived, Field, PerSample, Reader
 from multifeed.fields.gather import OneByOne
 from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.table import Columns
@@ -74,20 +75,30 @@ class Chain(Rows):
         return {name: self.values(name) for name in self.columns.names}
 
     def bind(self, field: Field, learned: Mapping[str, Any] | None) -> Reader:
-        readers = []
+        readers = self._each(lambda part: part.bind(field, learned))
+        return readers[0] if isinstance(readers[0], Derived) else self._chained(readers)
+
+    def base(self, field: Field, learned: Mapping[str, Any] | None) -> Base:
+        bases = self._each(lambda part: part.base(field, learned))
+        return replace(bases[0], reader=self._chained([base.reader for base in bases]))
+
+    def _each(self, bind: Callable[[Rows], Any]) -> list[Any]:
+        """Return what each part binds."""
+        bound = []
         for number, part in enumerate(self._parts):
             try:
-                readers.append(part.bind(field, learned))
+                bound.append(bind(part))
             except BadValue as error:
                 raise self._of_chain(error, number) from error
-        if isinstance(readers[0], Derived):
-            return readers[0]
+        return bound
+
+    def _chained(self, readers: list[Any]) -> Columnar | PerSample:
         columnar = [reader for reader in readers if isinstance(reader, Columnar)]
         if len(columnar) == len(readers):
             return _ChainedColumns(self, columnar)
         return _ChainedSamples(
             self,
-            [OneByOne(each) if isinstance(each, Columnar) else each for each in readers],  # type: ignore[misc]
+            [OneByOne(each) if isinstance(each, Columnar) else each for each in readers],
         )
 
     @property
@@ -145,6 +156,10 @@ class _ChainedSamples(PerSample):
     def describe(self, row: int, loaded: Any) -> dict[str, Any]:
         reader, there = self._at(row)
         return reader.describe(there, loaded)
+
+    def fill(self, row: int) -> NDArray | None:
+        reader, there = self._at(row)
+        return reader.fill(there)
 
     def file(self, row: int) -> str | None:
         reader, there = self._at(row)

@@ -14,16 +14,19 @@ import numpy as np
 from PIL import Image as PILImage
 
 from multifeed.errors import BadValue, DeclarationError, lines
-from multifeed.fields.base import Field, Learned, PerSample
+from multifeed.fields.base import Base, Field, Learned, PerSample
 from multifeed.fields.decode import CHANNELS, Size, decode, formats, orientation_of
 from multifeed.fields.resize import resize
 from multifeed.fields.rows import Cells, NDArray, Source
 from multifeed.fields.shared import (
+    Filled,
     Preprocess,
+    apply_preprocess,
     check_scale,
     fill_value,
     holds_text,
     is_raise,
+    missing_value,
     one_column,
     one_of,
     preprocessed_spec,
@@ -135,10 +138,35 @@ class Image(Field):
         return preprocessed_spec(self._spec, self.preprocess)
 
     def bind(self, source: Source, learned: Learned | None) -> PerSample:
-        cells = source.cells(self.column)
-        folder = source.folder(self.column) if holds_text(source.columns[self.column].type) else None
-        reader = _ImageReader(self, cells, folder)
-        return wrap(reader, missing=self.missing, is_null=cells.is_null(), preprocess=self.preprocess)
+        reader = _ImageReader(self, *self._files(source))
+        is_null = source.cells(self.column).is_null()
+        return wrap(reader, missing=self.missing, is_null=is_null, preprocess=self.preprocess)
+
+    def base(self, source: Source, learned: Learned | None) -> Base:
+        final = self.spec(source.columns, learned)
+        reader: PerSample = _BaseReader(self, *self._files(source))
+        is_null = source.cells(self.column).is_null()
+        if is_null is not None and is_null.any():
+            if is_raise(self.missing):
+                raise missing_value(is_null)
+            reader = Filled(reader, is_null, fill_value(self.missing, final))
+        pixels = Spec((*self._size, CHANNELS[self.color_mode]), "uint8")
+        finish = None if final == pixels and self.preprocess is None else self._finish
+        return Base(reader, pixels, final, finish, self.interpolation)
+
+    def _files(self, source: Source) -> tuple[Cells, Folder | None]:
+        """Return the cells that name or hold the images, and where the names start."""
+        is_named = holds_text(source.columns[self.column].type)
+        return source.cells(self.column), source.folder(self.column) if is_named else None
+
+    def _finish(self, pixels: NDArray, out: NDArray) -> None:
+        """Write an augmented image as the field yields it."""
+        if self.preprocess is None:
+            store(pixels, out, scale=self.scale)
+            return
+        sample = np.empty(pixels.shape, self.dtype)
+        store(pixels, sample, scale=self.scale)
+        apply_preprocess(self.preprocess, sample, Spec.of(out), out)
 
     @property
     def _size(self) -> Size:
@@ -262,6 +290,17 @@ def as_found(data: bytes) -> dict[str, Any]:
             mode = f"{'grayscale' if image.mode.startswith('I') else mode} of 16 bits"
         turned = "upright" if orientation == 1 else f"EXIF {orientation}"
         return {"size": (height, width), "mode": mode, "orientation": turned}
+
+
+class _BaseReader(_ImageReader):
+    """Reads base images."""
+
+    def __init__(self, field: Image, cells: Cells, folder: Folder | None) -> None:
+        super().__init__(field, cells, folder)
+        self.spec = Spec((*self._base_size, CHANNELS[field.color_mode]), "uint8")
+
+    def decode(self, row: int, loaded: bytes, out: NDArray) -> None:
+        self._read_base(loaded, out)
 
 
 class _Scratch(threading.local):

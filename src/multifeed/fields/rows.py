@@ -16,7 +16,7 @@ from multifeed.files import Folder
 from multifeed.table import Columns
 
 if TYPE_CHECKING:
-    from multifeed.fields.base import Field, Reader
+    from multifeed.fields.base import Base, Field, Reader
 
 NDArray = np.ndarray[Any, Any]
 
@@ -54,6 +54,10 @@ class Rows(ABC):
     @abstractmethod
     def bind(self, field: Field, learned: Mapping[str, Any] | None) -> Reader:
         """Return the field's reader of these rows."""
+
+    @abstractmethod
+    def base(self, field: Field, learned: Mapping[str, Any] | None) -> Base:
+        """Return what augmentation of the field starts from in these rows."""
 
     def arrow(self, name: str) -> pa.Array:
         """Return a scalar column as one Arrow array."""
@@ -108,6 +112,9 @@ class Source(Rows):
 
     def bind(self, field: Field, learned: Mapping[str, Any] | None) -> Reader:
         return field.bind(self, learned)
+
+    def base(self, field: Field, learned: Mapping[str, Any] | None) -> Base:
+        return field.base(self, learned)
 
     def cells(self, name: str) -> Cells:
         """Return an Arrow column's rows, to be fetched one by one."""

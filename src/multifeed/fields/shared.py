@@ -100,7 +100,7 @@ def wrap(
         return reader
     if is_raise(missing):
         raise missing_value(is_null)
-    return _Filled(reader, is_null, fill_value(missing, reader.spec))
+    return Filled(reader, is_null, fill_value(missing, reader.spec))
 
 
 def preprocessed_spec(spec: Spec, preprocess: Preprocess | None) -> Spec:
@@ -138,6 +138,21 @@ def _kept_spec(array: NDArray) -> Spec:
     return Spec(array.shape, kept_dtype(array.dtype.name))
 
 
+def apply_preprocess(preprocess: Preprocess, sample: NDArray, spec: Spec, out: NDArray) -> None:
+    """Write what the user's function makes of a sample, which is a fresh array, to `out`.
+
+    Raises:
+        BadValue: If that is not `spec`, as it was for a blank sample.
+    """
+    result = np.asarray(preprocess(sample))
+    if _kept_spec(result) != spec:
+        raise BadValue(
+            f"becomes {Spec.of(result)} by preprocess, which made {spec} of a blank sample",
+            "Let preprocess return one shape and dtype for every sample.",
+        )
+    store(result, out, remedy="Let preprocess return values of that range, or floats.")
+
+
 class _Preprocessed(PerSample):
     def __init__(self, inner: PerSample, preprocess: Preprocess) -> None:
         self.spec = preprocessed_spec(inner.spec, preprocess)
@@ -150,13 +165,7 @@ class _Preprocessed(PerSample):
         # A fresh array each time: the user's function may keep what it is given.
         sample = np.empty(self._inner.spec.shape, self._inner.spec.dtype)
         length = self._inner.decode(row, loaded, sample)
-        result = np.asarray(self._preprocess(sample))
-        if _kept_spec(result) != self.spec:
-            raise BadValue(
-                f"becomes {Spec.of(result)} by preprocess, which made {self.spec} of a blank sample",
-                "Let preprocess return one shape and dtype for every sample.",
-            )
-        store(result, out, remedy="Let preprocess return values of that range, or floats.")
+        apply_preprocess(self._preprocess, sample, self.spec, out)
         return length
 
     def file(self, row: int) -> str | None:
@@ -166,10 +175,21 @@ class _Preprocessed(PerSample):
         return self._inner.describe(row, loaded)
 
 
-class _Filled(PerSample):
+class Filled(PerSample):
+    """Reads with another reader, and has a value for the rows that are null.
+
+    Args:
+        inner: The other reader.
+        is_null: ``bool[n]``, True where a row is null.
+        fill: That value. Of a base of augmentation, that of the field, and never decoded.
+    """
+
     def __init__(self, inner: PerSample, is_null: NDArray, fill: NDArray) -> None:
         self.spec = inner.spec
         self._inner, self._is_null, self._fill = inner, is_null, fill
+
+    def fill(self, row: int) -> NDArray | None:
+        return self._fill if self._is_null[row] else None
 
     def load(self, row: int) -> Any:
         return None if self._is_null[row] else self._inner.load(row)

@@ -83,12 +83,12 @@ class ClassWeight(WeightField):
     """Another weight, times that of the class which a sample has in a target; ``float32[]``.
 
     Args:
-        base: The other weight.
+        times: The other weight.
         category: The target; its vocabulary is known.
         by_class: The weight of each class number.
     """
 
-    base: WeightField
+    times: WeightField
     category: Category
     by_class: tuple[float, ...]
 
@@ -96,7 +96,7 @@ class ClassWeight(WeightField):
     def of(
         cls,
         name: str,
-        base: WeightField,
+        times: WeightField,
         category: Category,
         weights: Mapping[Any, float] | str,
         counts: NDArray,
@@ -105,7 +105,7 @@ class ClassWeight(WeightField):
 
         Args:
             name: The target.
-            base: The sample weights that are multiplied with them.
+            times: The sample weights that are multiplied with them.
             category: The target's field, with its vocabulary.
             weights: The weight of each label; those left out have 1. Or ``"balanced"``.
             counts: ``int64[classes]``, how many samples each class has.
@@ -116,7 +116,7 @@ class ClassWeight(WeightField):
         if isinstance(weights, str):
             # As sklearn.utils.class_weight has it; a class without samples is not one to be weighed.
             share = counts.sum() / ((counts > 0).sum() * np.maximum(counts, 1))
-            return cls(base, category, tuple(share.tolist()))
+            return cls(times, category, tuple(share.tolist()))
         labels = category.labels(None)
         for label in weights:
             if label not in labels:
@@ -127,18 +127,18 @@ class ClassWeight(WeightField):
                     )
                 )
         unseen = [1.0] if category.oov else []
-        return cls(base, category, (*unseen, *(float(weights.get(label, 1.0)) for label in labels)))
+        return cls(times, category, (*unseen, *(float(weights.get(label, 1.0)) for label in labels)))
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return (*self.base.reads, *self.category.reads)
+        return (*self.times.reads, *self.category.reads)
 
     def check(self, columns: Columns) -> None:
-        self.base.check(columns)
+        self.times.check(columns)
 
     def bind(self, source: Source, learned: Learned | None) -> Columnar:
         weights = np.empty(len(source), np.float32)
-        self.base.bind(source, None).gather(np.arange(len(source)), weights)
+        self.times.bind(source, None).gather(np.arange(len(source)), weights)
         weights *= np.asarray(self.by_class, np.float32)[self.category.codes(source)]
         return Matrix(weights)
 
