@@ -369,3 +369,68 @@ def test_columns_stand_in_the_order_of_the_mapping() -> None:
     data = mf.Dataset(rows, inputs=mf.Array("p*"))
     assert data[0][0].tolist() == [1, 3, 5]
     assert list(data.select([1]).rows) == ["p0", "p1", "p2"]
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (
+            lambda: declare(ROWS)[0:2],
+            "a sample is one row, by its number; received slice(0, 2, None).\n"
+            "  Several rows are a dataset of their own: data.select(rows).",
+        ),
+        (
+            lambda: mf.Dataset({"id": ["a", None], "x": [1, 2]}, key="id", inputs=mf.Numeric("x")),
+            "every sample needs a key; the key column 'id' is null in 1 rows.\n"
+            "  Fill it in, leave these rows out of the table, or name another column.",
+        ),
+        (
+            lambda: mf.Dataset({"photo": [None, None]}, inputs={"photo": mf.Image("photo", 4)}),
+            "field 'photo': column 'photo' has no value in any of its rows.\n"
+            "  Correct the table, or leave the field out.",
+        ),
+        (
+            lambda: mf.Dataset({"x": [1, 2]}, inputs=mf.Numeric("x")).labels("x"),
+            "'x' is no Category of this dataset.\n  There are none.",
+        ),
+        (
+            lambda: mf.Dataset({"x": [1, 2]}, inputs=mf.Numeric("x")).vocabulary("x"),
+            "'x' is no Text of this dataset.\n  There are none.",
+        ),
+        (
+            lambda: mf.Feed(mf.Dataset({"x": [1, 2]}, inputs=mf.Numeric("x")), 2, shuffle="yes"),
+            "shuffle is True or False; received 'yes'.",
+        ),
+    ],
+)
+def test_misuse_is_told(act: Any, message: str) -> None:
+    """What a newcomer tries first, and what to write instead."""
+    with pytest.raises(mf.DeclarationError) as caught:
+        act()
+    assert str(caught.value) == message
+
+
+def test_paths_are_names(tmp_path: Path) -> None:
+    """Lists of pathlib.Path are columns of file names."""
+    np.save(tmp_path / "x.npy", np.ones(2, np.float32))
+    data = mf.Dataset({"x": [tmp_path / "x.npy"]}, inputs=mf.Array("x", (2,)))
+    assert data[0][0].tolist() == [1.0, 1.0]
+
+
+def test_the_words_of_a_text_are_listed() -> None:
+    """In the order of their ids, once they are learned."""
+    data = mf.Dataset({"note": ["b a", "a"]}, inputs={"note": mf.Text("note", 4)})
+    with pytest.raises(mf.NotAdaptedError):
+        data.vocabulary("note")
+    data.adapt()
+    assert data.vocabulary("note") == ("[PAD]", "[UNK]", "a", "b")
+
+
+def test_a_selection_that_leaves_bad_rows_out_can_be_adapted() -> None:
+    """Although the dataset that it was made of, which has them, is still there."""
+    data = mf.Dataset({"x": [1.0, float("nan"), 3.0]}, inputs=mf.Numeric("x", normalize=True))
+    good = data.select([0, 2])
+    good.adapt()
+    assert good[0][0].tolist() == [-1.0]
+    with pytest.raises(mf.SampleError):
+        data[1]

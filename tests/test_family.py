@@ -118,6 +118,17 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, message:
     assert str(caught.value).startswith(message.replace("{path}", str(path)))
 
 
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    data = declare()
+    data.adapt()
+    with pytest.raises(mf.StateError) as caught:
+        data.save_state(tmp_path / "none" / "state.json")
+    assert str(caught.value) == (
+        f"the learned state is written to a folder that exists; '{tmp_path / 'none'}' does not.\n"
+        "  Make the folder, or correct the path."
+    )
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(mf.StateError, match="No such file"):
         declare().load_state(tmp_path / "none.json")

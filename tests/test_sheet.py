@@ -325,7 +325,14 @@ class TestWords:
         data = dataset(["cat", "dog", "fox"], mf.Category("x", one_hot=True))
         feed = Stub(data, ({"x": np.array([[0.25, 0.0, 0.75], [0, 0, 0], [0, 0, 0]], np.float32)},))
         mf.show(feed)
-        assert last(drawn)[-6:] == ["0.75  fox", "class 2", "0.25  cat", "class 0", "no class", "no class"]
+        assert last(drawn)[-6:] == [
+            "0.75  fox",
+            "class 2",
+            "0.25  cat",
+            "class 0",
+            "no class",
+            "no class",
+        ]
 
     def test_texts_are_the_words_that_the_model_sees(self, drawn: list[str]) -> None:
         """Unknown words as such, padding left out, wrapped and cut with a mark."""

@@ -90,7 +90,8 @@ def test_bad_fractions_are_told(people: mf.Dataset) -> None:
     with pytest.raises(mf.DeclarationError) as caught:
         people.split(0.8, 0.1)
     assert str(caught.value) == (
-        "the fractions of a split are above 0 and add up to 1; received (0.8, 0.1)."
+        "the fractions of a split are above 0 and add up to 1; received (0.8, 0.1).\n"
+        "  Write data.split(0.8, 0.1, 0.1)."
     )
 
 

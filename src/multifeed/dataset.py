@@ -34,6 +34,7 @@ from multifeed.fields.chain import Chain
 from multifeed.fields.rows import Rows, Source
 from multifeed.fields.same import Same
 from multifeed.fields.shared import column_names
+from multifeed.fields.text import Text
 from multifeed.fields.weight import ClassWeight, Ones, WeightField, check_class_weight
 from multifeed.keys import Keys, check_key
 from multifeed.order import whole_seed
@@ -174,6 +175,13 @@ class Dataset:
 
     def __getitem__(self, index: SupportsIndex) -> tuple[Any, ...]:
         """Return one sample, in the structure of a batch but without its first axis."""
+        if not isinstance(index, SupportsIndex):
+            raise DeclarationError(
+                lines(
+                    f"a sample is one row, by its number; received {index!r}.",
+                    "Several rows are a dataset of their own: data.select(rows).",
+                )
+            )
         position = operator.index(index)
         row = position + len(self) if position < 0 else position
         if not 0 <= row < len(self):
@@ -247,8 +255,14 @@ class Dataset:
         numbers = all(isinstance(each, int | float | np.number) for each in fractions)
         shares = np.asarray(fractions if numbers else (), np.float64)
         if not len(shares) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
+            rest = 1 - shares.sum() if len(shares) and (shares > 0).all() else 0
             raise DeclarationError(
-                f"the fractions of a split are above 0 and add up to 1; received {fractions}."
+                lines(
+                    f"the fractions of a split are above 0 and add up to 1; received {fractions}.",
+                    f"Write data.split({', '.join(f'{each:g}' for each in (*shares, rest))})."
+                    if 0 < rest < 1
+                    else "",
+                )
             )
         parts = self._deal(shares, by, stratify, seed)
         family = self.family.for_parts()
@@ -443,11 +457,25 @@ class Dataset:
         """Return the labels of a `Category` field, in the order of their class numbers."""
         field = self.fields.get(name)
         if not isinstance(field, Category):
-            raise DeclarationError(
-                lines(f"{name!r} is no Category of this dataset.", near(name, self.fields))
-            )
+            known = [each for each, other in self.fields.items() if isinstance(other, Category)]
+            raise DeclarationError(lines(f"{name!r} is no Category of this dataset.", near(name, known)))
         try:
             return field.labels(self.learned(name))
+        except NotAdaptedError:
+            raise _not_adapted(name, field) from None
+
+    def vocabulary(self, name: str) -> tuple[str, ...]:
+        """Return the tokens of a `Text` field, in the order of their ids.
+
+        Raises:
+            NotAdaptedError: If the words have yet to be learned.
+        """
+        field = self.fields.get(name)
+        if not isinstance(field, Text):
+            known = [each for each, other in self.fields.items() if isinstance(other, Text)]
+            raise DeclarationError(lines(f"{name!r} is no Text of this dataset.", near(name, known)))
+        try:
+            return field.vocabulary(self.learned(name))
         except NotAdaptedError:
             raise _not_adapted(name, field) from None
 
@@ -600,9 +628,9 @@ def concat(datasets: Sequence[Dataset]) -> Dataset:
         >>> len(concat([rome, bonn]))
         3
     """
-    datasets = list(datasets)
-    if not datasets or not all(isinstance(each, Dataset) for each in datasets):
-        raise DeclarationError(f"mf.concat joins datasets; received {datasets!r}.")
+    is_list = isinstance(datasets, Sequence) and len(datasets) > 0
+    if not is_list or not all(isinstance(each, Dataset) for each in datasets):
+        raise DeclarationError(f"mf.concat joins a list of datasets; received {datasets!r}.")
     first = datasets[0]
     for number, other in enumerate(datasets[1:], 2):
         first._refuse_unlike(other, number)

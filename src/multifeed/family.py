@@ -76,6 +76,13 @@ def write_state(path: str | os.PathLike[str], fields: Mapping[str, Field], learn
         },
     }
     target = Path(path)
+    if not target.parent.is_dir():
+        raise StateError(
+            lines(
+                f"the learned state is written to a folder that exists; '{target.parent}' does not.",
+                "Make the folder, or correct the path.",
+            )
+        )
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

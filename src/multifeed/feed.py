@@ -98,6 +98,8 @@ class Feed:
         prefetch_bytes: int = 256 * 2**20,
     ) -> None:
         batch_size = at_least("batch_size", batch_size, 1)
+        if not isinstance(shuffle, bool):
+            raise DeclarationError(f"shuffle is True or False; received {shuffle!r}.")
         seed = whole_seed(seed)
         steps_per_epoch = at_least_one("steps_per_epoch", steps_per_epoch)
         workers = at_least_one("workers", workers)
@@ -164,6 +166,10 @@ class Feed:
     @epoch.setter
     def epoch(self, epoch: int) -> None:
         self._epoch = at_least("epoch", epoch, 0)
+
+    def __repr__(self) -> str:
+        each = f"{len(self):,} batches of {self.batch_size:,} an epoch"
+        return f"{type(self).__name__} of {len(self.data):,} samples: {each}, epoch {self.epoch} next"
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Return one batch, computed here and now; no state changes.

@@ -40,6 +40,14 @@ def check_key(name: str, column: Any) -> None:
     else:
         kind = column.type
         valid = holds_text(kind) or pa.types.is_integer(kind)
+    missing = 0 if isinstance(column, np.ndarray) else column.null_count
+    if valid and missing:
+        raise DeclarationError(
+            lines(
+                f"every sample needs a key; the key column {name!r} is null in {missing:,} rows.",
+                "Fill it in, leave these rows out of the table, or name another column.",
+            )
+        )
     if not valid:
         raise DeclarationError(
             lines(

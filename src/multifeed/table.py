@@ -435,10 +435,17 @@ def _as_arrow(name: str, values: Any) -> pa.ChunkedArray:
         if _holds_numbers(values) and values.ndim > 1:
             array = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values))
         else:
-            array = pa.array(values)
+            array = pa.array(_without_paths(values))
     except _CONVERSION_ERRORS as error:
         raise _unusable(name, error) from error
     return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+
+
+def _without_paths(values: Any) -> Any:
+    """Return values with the names of `pathlib.Path` objects, which Arrow does not know."""
+    if isinstance(values, list | tuple) and any(isinstance(each, os.PathLike) for each in values):
+        return [os.fspath(each) if isinstance(each, os.PathLike) else each for each in values]
+    return values
 
 
 def _unusable(name: str, error: BaseException) -> DeclarationError:

@@ -120,7 +120,7 @@ class TestSame:
             (
                 lambda: mf.Same("copy"),
                 "field 'copy': mf.Same('copy') is made from a field that reads columns; 'copy' is a "
-                "Same itself.\n  Name the field that it is made from: mf.Same('copy').",
+                "Same itself.\n  Name the field that reads the columns.",
             ),
             (
                 lambda: mf.Same("x", dtype="int16", scale=0.5),

@@ -365,3 +365,15 @@ def test_unlearned_shapes_are_told(data: mf.Dataset) -> None:
     )
     unlearned.adapt()
     assert mf.inputs(unlearned)["kind"].shape == (None, 3)
+
+
+@pytest.mark.parametrize("function", ["inputs", "check_model"])
+def test_a_loader_is_no_dataset(function: str) -> None:
+    """The error says where its dataset is."""
+    loader = mf.Loader(mf.Dataset({"x": [1.0]}, inputs=mf.Numeric("x")), 1)
+    arguments = (loader,) if function == "inputs" else (keras.Sequential(), loader)
+    with pytest.raises(mf.DeclarationError) as caught:
+        getattr(mf, function)(*arguments)
+    assert str(caught.value) == (
+        f"mf.{function} takes a dataset; received Loader.\n  Pass its data: loader.data."
+    )

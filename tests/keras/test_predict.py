@@ -291,7 +291,7 @@ class TestPairing:
         data = declare({"out1": KIND, "out0": mf.Numeric("m")})
         outputs = [np.arange(COUNT)[:, None], softmax(1, 3)]
         table = predicted(outputs, data)
-        assert table.column_names == ["id", "out0", "out1", "out1_probability", "out1_probabilities"]
+        assert table.column_names == ["id", "out1", "out1_probability", "out1_probabilities", "out0"]
         assert table == predicted({"out0": outputs[0], "out1": outputs[1]}, data)
 
     def test_one_output_is_the_one_target(self) -> None:

@@ -80,7 +80,8 @@ class Chain(Rows):
 
     def base(self, field: Field, learned: Mapping[str, Any] | None) -> Base:
         bases = self._each(lambda part: part.base(field, learned))
-        return replace(bases[0], reader=self._chained([base.reader for base in bases]))
+        first: Base = bases[0]
+        return replace(first, reader=self._chained([base.reader for base in bases]))
 
     def _each(self, bind: Callable[[Rows], Any]) -> list[Any]:
         """Return what each part binds."""

@@ -82,7 +82,9 @@ class Same(Link):
                 lines(
                     f"mf.Same({self.of!r}) is made from a field that reads columns; {self.of!r} is a "
                     f"{type(other).__name__} itself.",
-                    f"Name the field that it is made from: mf.Same({other.of!r}).",
+                    "Name the field that reads the columns."
+                    if other.of == self.of
+                    else f"Name the field that it is made from: mf.Same({other.of!r}).",
                 )
             )
         return super().linked(other)

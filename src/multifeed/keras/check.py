@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from multifeed.dataset import Dataset
-from multifeed.errors import ModelError, NotAdaptedError
+from multifeed.errors import DeclarationError, ModelError, NotAdaptedError
 from multifeed.fields.category import Category
 from multifeed.keras.sides import misfit, model_inputs, model_outputs, paired, specs_of
 from multifeed.spec import Spec, fits
@@ -50,11 +50,21 @@ def inputs(data: Dataset) -> Any:
         >>> inputs(data)["x"].shape
         (None, 1)
     """
+    _check_dataset("inputs", data)
     specs = specs_of(data.structure.inputs, data.spec[0])
     made = {
         name: keras.Input(shape=spec.shape, dtype=spec.dtype, name=name) for name, spec in specs.items()
     }
     return pack(data.structure.inputs, made)
+
+
+def _check_dataset(function: str, data: object) -> None:
+    if not isinstance(data, Dataset):
+        has_data = isinstance(getattr(data, "data", None), Dataset)
+        raise DeclarationError(
+            f"mf.{function} takes a dataset; received {type(data).__name__}."
+            + ("\n  Pass its data: loader.data." if has_data else "")
+        )
 
 
 def check_model(model: keras.Model, data: Dataset) -> None:
@@ -73,6 +83,7 @@ def check_model(model: keras.Model, data: Dataset) -> None:
         >>> x = inputs(data)
         >>> check_model(keras.Model(x, keras.layers.Dense(1)(x)), data)
     """
+    _check_dataset("check_model", data)
     if not getattr(model, "inputs", None):
         raise ModelError(
             f"{model.name!r} declares no inputs, so they cannot be compared.\n  "

@@ -123,6 +123,9 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         """Return how fast this loader has been so far, who waited, and what took the time."""
         return self.feed.report()
 
+    def __repr__(self) -> str:
+        return repr(self.feed).replace("Feed", type(self).__name__, 1)
+
     def close(self) -> None:
         """Stop the threads and drop what was built ahead. Using the loader again starts it anew."""
         self.feed.close()

@@ -24,6 +24,7 @@ from multifeed.keras.check import target_mismatch
 from multifeed.keras.loader import Loader
 from multifeed.keras.sides import Side, misfit, model_outputs, paired, specs_of
 from multifeed.spec import Spec
+from multifeed.structure import flat
 
 Array = np.ndarray[Any, Any]
 Columns = list[tuple[str, pa.Array]]
@@ -111,11 +112,15 @@ def predict(
     arrays = {label: values[places] for label, values in side.tensors.items()}
     names = {} if known is None else _names(model, known, side._replace(tensors=arrays))
     columns = _key_columns(loader.data, rows)
-    for label, values in arrays.items():
+    # In the order in which the targets were declared; Keras sorts a dict's outputs by name.
+    order = [] if known is None else flat(known.structure.targets or ())
+    for label in sorted(
+        arrays, key=lambda label: order.index(names[label]) if label in names else len(order)
+    ):
         if known is not None and label in names:
-            columns += _decoded(known, names[label], values)
+            columns += _decoded(known, names[label], arrays[label])
         else:
-            columns.append((label, _column(values)))
+            columns.append((label, _column(arrays[label])))
     return pa.table([column for _, column in columns], _distinct([name for name, _ in columns]))
 
 
