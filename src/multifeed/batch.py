@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from multifeed.augment.pipeline import Augmentation, Shot, TransformError
 from multifeed.errors import BadValue, MultifeedError, SampleError, lines
 from multifeed.fields.base import Columnar, Derived, PerSample, Reader
 from multifeed.meter import Meter
@@ -26,6 +27,7 @@ class Plan:
         structure: Where each name stands in a batch.
         name_row: Function of a row that returns its key, or None.
         numbered: Whether errors tell the number of a row.
+        augmentation: Transforms, and the fields that they act on; these have no reader.
     """
 
     def __init__(
@@ -35,14 +37,18 @@ class Plan:
         name_row: Callable[[int], str | None],
         *,
         numbered: bool = True,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.structure = structure
+        self.augmentation = augmentation
         self.specs: dict[str, Spec] = {name: reader.spec for name, reader in readers.items()}
+        if augmentation is not None:
+            self.specs |= augmentation.specs
         self._columnar = {n: r for n, r in readers.items() if isinstance(r, Columnar)}
         self._per_sample = {n: r for n, r in readers.items() if isinstance(r, PerSample)}
         self._derived: dict[str, list[tuple[str, Derived]]] = {}
         for name, reader in readers.items():
-            if isinstance(reader, Derived):
+            if isinstance(reader, Derived) and not (augmentation and augmentation.makes(name)):
                 self._derived.setdefault(reader.of, []).append((name, reader))
         self._name_row = name_row
         self._numbered = numbered
@@ -50,18 +56,24 @@ class Plan:
     @property
     def reads_samples(self) -> bool:
         """Whether any field reads one row at a time, so that threads are worth their while."""
-        return bool(self._per_sample)
+        return bool(self._per_sample) or self.augmentation is not None
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one row of the batch, all fields together."""
         return sum(spec.nbytes for spec in self.specs.values())
 
-    def fill(self, rows: Array, out: Buffers) -> None:
-        """Write everything that the rows, ``int64[n]``, have into buffers of n rows."""
+    def fill(self, rows: Array, out: Buffers, shot: Shot | None = None) -> None:
+        """Write everything that the rows, ``int64[n]``, have into buffers of n rows.
+
+        Args:
+            rows: The rows.
+            out: The buffers.
+            shot: The draws of their slots, where fields are augmented.
+        """
         meter = Meter()
         self.fill_columns(rows, out, meter)
-        self.fill_samples(rows, out, 0, len(rows), meter)
+        self.fill_samples(rows, out, 0, len(rows), meter, shot)
 
     def fill_columns(self, rows: Array, out: Buffers, meter: Meter) -> None:
         """Write the fields that are gathered from memory, all rows at once."""
@@ -75,8 +87,18 @@ class Plan:
             if name in self._derived:
                 self._derive(name, rows, lengths, out, 0, len(rows), meter)
 
-    def fill_samples(self, rows: Array, out: Buffers, start: int, stop: int, meter: Meter) -> None:
+    def fill_samples(
+        self,
+        rows: Array,
+        out: Buffers,
+        start: int,
+        stop: int,
+        meter: Meter,
+        shot: Shot | None = None,
+    ) -> None:
         """Write the fields that are read one row at a time, for the slots `start` to `stop`."""
+        if self.augmentation is not None and shot is not None:
+            self._fill_augmented(self.augmentation, rows, out, start, stop, meter, shot)
         for name, reader in self._per_sample.items():
             buffer = out[name]
             lengths = np.zeros(stop - start, np.int64)
@@ -88,9 +110,7 @@ class Plan:
                     begin = perf_counter()
                     loaded = reader.load(row)
                     between = perf_counter()
-                    # `slot : slot + 1` keeps a view where a scalar field would give a number.
-                    place = buffer[slot : slot + 1].reshape(buffer.shape[1:])
-                    lengths[slot - start] = reader.decode(row, loaded, place) or 0
+                    lengths[slot - start] = reader.decode(row, loaded, _slot_of(buffer, slot)) or 0
                     decode_s += perf_counter() - between
                     load_s += between - begin
                 except Exception as error:
@@ -100,6 +120,50 @@ class Plan:
             meter.add(name, stop - start, load_s=load_s, decode_s=decode_s, loaded_bytes=loaded_bytes)
             if name in self._derived:
                 self._derive(name, rows, lengths, out, start, stop, meter)
+
+    def _fill_augmented(
+        self,
+        augmentation: Augmentation,
+        rows: Array,
+        out: Buffers,
+        start: int,
+        stop: int,
+        meter: Meter,
+        shot: Shot,
+    ) -> None:
+        """Write the fields that are augmented: all of a slot's together, since transforms may see several."""
+        lengths = {name: np.zeros(stop - start, np.int64) for name in augmentation.pipelines}
+        for slot in range(start, stop):
+            row = int(rows[slot])
+            places = {name: _slot_of(out[name], slot) for name in augmentation.written}
+            values: dict[str, Array] = {}
+            for name, pipeline in augmentation.pipelines.items():
+                begin = perf_counter()
+                try:
+                    filled = pipeline.reader.fill(row)
+                    if filled is not None:
+                        places[name][...] = filled
+                        continue
+                    loaded = pipeline.reader.load(row)
+                    between = perf_counter()
+                    values[name], length = pipeline.start(row, loaded, shot, slot, places[name])
+                    lengths[name][slot - start] = length or 0
+                except Exception as error:
+                    raise self._explain(error, name, pipeline.reader, row) from error
+                meter.add(
+                    name,
+                    1,
+                    load_s=between - begin,
+                    decode_s=perf_counter() - between,
+                    loaded_bytes=len(loaded) if isinstance(loaded, bytes) else 0,
+                )
+            try:
+                augmentation.finish(values, shot, slot, places)
+            except TransformError as error:
+                raise self._explain_transform(error, row) from error.__cause__
+        for name in augmentation.pipelines:
+            if name in self._derived:
+                self._derive(name, rows, lengths[name], out, start, stop, meter)
 
     def _derive(
         self,
@@ -126,6 +190,25 @@ class Plan:
         """Tell what is wrong with one of `rows`; `counts` if the error counts from the first of them."""
         row = int(rows[0]) if error.row is None else int(rows[error.row]) if counts else error.row
         return bad_sample(error, name, row if self._numbered else None, None, self._name_row(row))
+
+    def _explain_transform(self, error: TransformError, row: int) -> Exception:
+        cause, key = error.__cause__, self._name_row(row)
+        if isinstance(cause, MultifeedError):
+            return cause
+        if isinstance(cause, BadValue):
+            return bad_sample(cause, error.field, row, None, key)
+        return SampleError(
+            lines(
+                f"{error.transform} of {error.field!r} raised {type(cause).__name__} for "
+                f"{_sample(key, row)}: {cause}.",
+                _place(None, row),
+                "The exception above is the original. If it came from a function of yours, that must accept "
+                "every sample.",
+            ),
+            field=error.field,
+            key=key,
+            row=row,
+        )
 
     def _explain(self, error: Exception, name: str, reader: PerSample, row: int) -> Exception:
         if isinstance(error, MultifeedError):
@@ -164,6 +247,11 @@ def bad_sample(
         row=row,
         file=file,
     )
+
+
+def _slot_of(buffer: Array, slot: int) -> Array:
+    """Return a slot's place in a buffer: a view, also where a scalar field would give a number."""
+    return buffer[slot : slot + 1].reshape(buffer.shape[1:])
 
 
 def _sample(key: str | None, row: int | None) -> str:

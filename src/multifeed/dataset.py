@@ -15,6 +15,8 @@ from typing import Any, SupportsIndex, TypeVar
 import numpy as np
 import pyarrow.compute as pc
 
+from multifeed.augment.base import Transform
+from multifeed.augment.pipeline import Augmentation, Clean, checked
 from multifeed.batch import Plan, allocate, bad_sample
 from multifeed.errors import (
     BadValue,
@@ -28,7 +30,7 @@ from multifeed.errors import (
     near,
 )
 from multifeed.family import Family, learned_by, read_state, write_state
-from multifeed.fields.base import Field, Learned, Reader
+from multifeed.fields.base import Base, Derived, Field, Learned, Reader
 from multifeed.fields.category import Category
 from multifeed.fields.chain import Chain
 from multifeed.fields.rows import Rows, Source
@@ -479,13 +481,19 @@ class Dataset:
         except NotAdaptedError:
             raise _not_adapted(name, field) from None
 
-    def plan(self) -> Plan:
+    def plan(self, augment: Transform | Sequence[Transform] = ()) -> Plan:
         """Return the dataset compiled for reading; kept until something else is learned.
+
+        Args:
+            augment: Transforms of its fields; a plan with any is not kept.
 
         Raises:
             NotAdaptedError: If a field has to learn first.
             SampleError: If a value in memory cannot be used.
+            DeclarationError: If a transform cannot act on its fields.
         """
+        if augment:
+            return self._augmented(checked(augment, self.fields))
         learned = self.family.learned
         if self._plan is None or self._plan[0] is not learned:
             readers = {
@@ -493,6 +501,32 @@ class Dataset:
             }
             self._plan = (learned, Plan(readers, self.structure, self._key_of()))
         return self._plan[1]
+
+    def _augmented(self, transforms: Sequence[Transform]) -> Plan:
+        """Return the dataset compiled for reading with transforms."""
+        learned = self.family.learned
+        readers: dict[str, Reader] = {}
+        bases: dict[str, Base] = {}
+        named = {name for each in transforms for name in each.fields}
+        for name, field in self.all_fields().items():
+            if name not in named:
+                readers[name] = self._bind(name, field, learned)
+                continue
+            if field.learns and name not in (learned or {}):
+                raise _not_adapted(name, field)
+            bases[name] = self._guard(
+                name, partial(self.source.base, field, learned_by(learned, name, field))
+            )
+        for each in transforms:
+            for name in each.fields:
+                each.check(name, bases[name].spec)
+        copies: dict[str, list[Clean]] = {}
+        for name, reader in readers.items():
+            same = self.fields.get(name)
+            if isinstance(reader, Derived) and isinstance(same, Same) and same.before:
+                copies.setdefault(same.of, []).append(Clean(name, reader, same.before))
+        augmentation = Augmentation(transforms, bases, copies)
+        return Plan(readers, self.structure, self._key_of(), augmentation=augmentation)
 
     def __repr__(self) -> str:
         key = f", key {'/'.join(self.key)!r}" if self.key else ""

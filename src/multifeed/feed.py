@@ -7,7 +7,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import count
 from time import perf_counter
@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from multifeed.augment.base import Transform
+from multifeed.augment.pipeline import Shot
 from multifeed.batch import Buffers, Plan, allocate, chunks, cut
 from multifeed.buffers import Pool
 from multifeed.dataset import ClassWeights, Dataset
@@ -59,6 +61,9 @@ class Feed:
             copies out.
         class_weight: For each target that is a `Category`: the weight of each label (1 for those left
             out), or ``"balanced"``; see `Dataset.weighted`.
+        augment: Transforms, in the order in which they apply: each names its fields, which share its
+            draw. Their random numbers are a function of seed, pass over the samples, slot and transform
+            alone.
         steps_per_epoch: Batches an epoch, where that shall not be one pass over the samples. Epochs then
             follow each other along one continuing stream of passes: what one epoch leaves of a pass,
             the next one serves.
@@ -92,6 +97,7 @@ class Feed:
         seed: int = 0,
         remainder: str = "keep",
         class_weight: ClassWeights | None = None,
+        augment: Transform | Sequence[Transform] = (),
         steps_per_epoch: int | None = None,
         workers: int | None = None,
         prefetch: int | None = None,
@@ -121,9 +127,9 @@ class Feed:
         self.workers = workers or usable_cpus()
         pads = remainder == "pad" and len(data) % batch_size > 0
         if class_weight is not None or (pads and data.structure.targets is not None):
-            plan = data.weighted(class_weight).plan()
+            plan = data.weighted(class_weight).plan(augment)
         else:
-            plan = data.plan()
+            plan = data.plan(augment)
         batch_bytes = max(1, plan.row_bytes * batch_size)
         self.prefetch = max(
             1, min(prefetch or _enough(self.workers, batch_size), prefetch_bytes // batch_bytes)
@@ -181,7 +187,7 @@ class Feed:
         rows = self.rows(epoch, step)
         recipe = self._recipe
         buffers = allocate(recipe.padded(len(rows)), recipe.plan.specs)
-        recipe.plan.fill(rows, cut(buffers, len(rows)))
+        recipe.plan.fill(rows, cut(buffers, len(rows)), recipe.shot(recipe.batch_number(epoch, step)))
         return recipe.plan.structure.pack(recipe.pad(buffers, len(rows)))
 
     def rows(self, epoch: int, step: int) -> Array:
@@ -258,8 +264,6 @@ class Feed:
     def redraw(self, epoch: int, step: int, draw: int, *, count: int | None = None) -> Batch:
         """Return a batch's samples under another draw of augmentation; draw 0 is the batch itself.
 
-        Without augmentation all draws are the same.
-
         Args:
             epoch: 0 or more.
             step: 0 … ``len(feed) - 1``.
@@ -268,10 +272,16 @@ class Feed:
         """
         at_least("draw", draw, 0)
         rows = self.rows(epoch, step)[:count]
-        plan = self._recipe.plan
-        buffers = allocate(len(rows), plan.specs)
-        plan.fill(rows, buffers)
-        return plan.structure.pack(buffers)
+        recipe = self._recipe
+        buffers = allocate(len(rows), recipe.plan.specs)
+        shot = recipe.shot(recipe.batch_number(*self._checked(epoch, step)), draw=draw)
+        recipe.plan.fill(rows, buffers, shot)
+        return recipe.plan.structure.pack(buffers)
+
+    def draws(self, epoch: int, step: int) -> list[dict[str, Array]]:
+        """Return the parameters that each transform of a batch was given, ``[n, ...]`` by name."""
+        shot = self._recipe.shot(self._recipe.batch_number(*self._checked(epoch, step)))
+        return [] if shot is None else [dict(each) for each in shot.draws]
 
     def report(self) -> Report:
         """Return how fast this feed has been so far, who waited, and what took the time."""
@@ -396,6 +406,13 @@ class _Recipe:
         """Return the slots (start, stop) of some consecutive batches of a pass."""
         start = place * self.batch_size
         return start, min(start + count * self.batch_size, self.samples)
+
+    def shot(self, number: int, *, draw: int = 0) -> Shot | None:
+        """Return the draws of a batch, if anything is drawn."""
+        if self.plan.augmentation is None:
+            return None
+        passes, place = divmod(number, self.batches)
+        return self.plan.augmentation.shoot(self.seed, passes, *self.slots(place), draw=draw)
 
     def padded(self, count: int) -> int:
         """Return how many rows the batches of `count` samples have."""
@@ -572,8 +589,9 @@ def _batch_jobs(
         buffers = recipe.lease()
         used = cut(buffers, len(rows))
         tasks = [partial(plan.fill_columns, rows, used, recipe.meter)]
+        shot = recipe.shot(each)
         tasks += [
-            partial(plan.fill_samples, rows, used, start, stop, recipe.meter)
+            partial(plan.fill_samples, rows, used, start, stop, recipe.meter, shot)
             for start, stop in chunks(len(rows), pieces)
         ]
         yield Job((buffers, len(rows)), tasks)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
 import keras
 import numpy as np
 
+from multifeed.augment.base import Transform
 from multifeed.dataset import ClassWeights, Dataset
 from multifeed.feed import Batch, Feed
 from multifeed.report import Report
@@ -59,6 +60,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         seed: int = 0,
         remainder: str = "keep",
         class_weight: ClassWeights | None = None,
+        augment: Transform | Sequence[Transform] = (),
         steps_per_epoch: int | None = None,
         workers: int | None = None,
         prefetch: int | None = None,
@@ -73,6 +75,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
             seed=seed,
             remainder=remainder,
             class_weight=class_weight,
+            augment=augment,
             steps_per_epoch=steps_per_epoch,
             workers=workers,
             prefetch=prefetch,
@@ -114,6 +117,10 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
     def keys(self, epoch: int, step: int) -> list[Any]:
         """Return the keys of the samples that make a batch; see `Feed.keys`."""
         return self.feed.keys(epoch, step)
+
+    def draws(self, epoch: int, step: int) -> list[dict[str, np.ndarray]]:
+        """Return the parameters that each transform of a batch was given; see `Feed.draws`."""
+        return self.feed.draws(epoch, step)
 
     def redraw(self, epoch: int, step: int, draw: int, *, count: int | None = None) -> Batch:
         """Return a batch's samples under another draw of augmentation; see `Feed.redraw`."""
