@@ -142,7 +142,7 @@ class Plan:
                 try:
                     filled = pipeline.reader.fill(row)
                     if filled is not None:
-                        places[name][...] = filled
+                        augmentation.fill(name, filled, places)
                         continue
                     loaded = pipeline.reader.load(row)
                     between = perf_counter()

@@ -172,6 +172,12 @@ class Augmentation:
         """Tell whether a copy of a field is made here, on the way."""
         return name in self.written
 
+    def fill(self, name: str, value: NDArray, out: Mapping[str, NDArray]) -> None:
+        """Write what stands for a missing sample of a field, which is not augmented, and its copies."""
+        out[name][...] = value
+        for copy in self._copies[name]:
+            copy.reader.derive(out[name][None], None, out[copy.name][None])
+
     def finish(
         self, values: dict[str, NDArray], shot: Shot, place: int, out: Mapping[str, NDArray]
     ) -> None:
