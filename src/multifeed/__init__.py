@@ -13,6 +13,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from multifeed.align import align, lookup
+from multifeed.augment.color import RandomColor
+from multifeed.augment.function import RandomFunction
+from multifeed.augment.geometry import (
+    CenterCrop,
+    RandomAffine,
+    RandomCrop,
+    RandomFlip,
+    RandomResizedCrop,
+)
+from multifeed.augment.legacy import from_image_data_generator
+from multifeed.augment.mix import CutMix, MixUp
+from multifeed.augment.noise import Noise, RandomBlur, RandomErasing, RandomJPEG, RandomNoise
+from multifeed.augment.sequence import FrequencyMask, RandomShift, TimeMask
 from multifeed.dataset import Dataset, concat
 from multifeed.errors import (
     AlignError,
@@ -30,6 +43,7 @@ from multifeed.fields.category import Category
 from multifeed.fields.image import Image
 from multifeed.fields.mask import Mask
 from multifeed.fields.numeric import Numeric
+from multifeed.fields.points import Boxes, Points
 from multifeed.fields.same import Same
 from multifeed.fields.text import Text
 from multifeed.health.check import check
@@ -45,27 +59,47 @@ __version__ = "0.1.0"
 __all__ = [
     "AlignError",
     "Array",
+    "Boxes",
     "Category",
+    "CenterCrop",
+    "CutMix",
     "Dataset",
     "DeclarationError",
     "Feed",
+    "FrequencyMask",
     "Image",
     "Loader",
     "Mask",
+    "MixUp",
     "ModelError",
     "MultifeedError",
     "MultifeedWarning",
+    "Noise",
     "NotAdaptedError",
     "Numeric",
+    "Points",
+    "RandomAffine",
+    "RandomBlur",
+    "RandomColor",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomFunction",
+    "RandomJPEG",
+    "RandomNoise",
+    "RandomResizedCrop",
+    "RandomShift",
     "Same",
     "SampleError",
     "Spec",
     "StateError",
     "Text",
+    "TimeMask",
     "align",
     "check",
     "check_model",
     "concat",
+    "from_image_data_generator",
     "inputs",
     "lookup",
     "predict",

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from multifeed.augment.pipeline import Augmentation, Shot, TransformError
+from multifeed.augment.mix import Mixing
+from multifeed.augment.pipeline import Augmentation, Scratch, Shot, TransformError
 from multifeed.errors import BadValue, MultifeedError, SampleError, lines
-from multifeed.fields.base import Columnar, Derived, PerSample, Reader
+from multifeed.fields.base import Columnar, Derived, Made, PerSample, Reader, Told
 from multifeed.meter import Meter
 from multifeed.spec import Spec
 from multifeed.structure import Structure
 
 Array = np.ndarray[Any, Any]
 Buffers = dict[str, Array]
+
+# Partners that are gathered at once: as many as stay in a processor's cache.
+_PARTNER_BYTES = 2**20
 
 
 class Plan:
@@ -47,16 +52,26 @@ class Plan:
         self._columnar = {n: r for n, r in readers.items() if isinstance(r, Columnar)}
         self._per_sample = {n: r for n, r in readers.items() if isinstance(r, PerSample)}
         self._derived: dict[str, list[tuple[str, Derived]]] = {}
+        self._unmixed: dict[str, list[tuple[str, Derived]]] = {}
         for name, reader in readers.items():
             if isinstance(reader, Derived) and not (augmentation and augmentation.makes(name)):
-                self._derived.setdefault(reader.of, []).append((name, reader))
+                is_unmixed = augmentation is not None and name in augmentation.unmixed
+                derived = self._unmixed if is_unmixed else self._derived
+                derived.setdefault(reader.of, []).append((name, reader))
+        # Which mixes act on fields that are not augmented otherwise.
+        mixings = () if augmentation is None else augmentation.mixings
+        self._mixings: dict[str, list[Mixing]] = {
+            name: [each for each in mixings if name in each.specs] for name in readers
+        }
+        self._scratch = Scratch()
         self._name_row = name_row
         self._numbered = numbered
 
     @property
     def reads_samples(self) -> bool:
         """Whether any field reads one row at a time, so that threads are worth their while."""
-        return bool(self._per_sample) or self.augmentation is not None
+        augments = self.augmentation is not None and bool(self.augmentation.pipelines)
+        return bool(self._per_sample) or augments
 
     @property
     def row_bytes(self) -> int:
@@ -72,10 +87,10 @@ class Plan:
             shot: The draws of their slots, where fields are augmented.
         """
         meter = Meter()
-        self.fill_columns(rows, out, meter)
+        self.fill_columns(rows, out, meter, shot)
         self.fill_samples(rows, out, 0, len(rows), meter, shot)
 
-    def fill_columns(self, rows: Array, out: Buffers, meter: Meter) -> None:
+    def fill_columns(self, rows: Array, out: Buffers, meter: Meter, shot: Shot | None = None) -> None:
         """Write the fields that are gathered from memory, all rows at once."""
         for name, reader in self._columnar.items():
             begin = perf_counter()
@@ -84,8 +99,17 @@ class Plan:
             except BadValue as error:
                 raise self._explain_row(error, name, rows) from error
             meter.add(name, len(rows), copy_s=perf_counter() - begin)
+            if shot is not None and self.augmentation is not None:
+                begin = perf_counter()
+                self.augmentation.apply_columns(name, out[name], shot)
+                meter.add(name, copy_s=perf_counter() - begin)
+            if name in self._unmixed:
+                made = Made(rows, out[name], lengths)
+                self._derive(name, made, out, 0, meter, self._unmixed)
+            if shot is not None and self._mixings[name]:
+                self._mix_columns(name, reader, out[name], lengths, shot, meter)
             if name in self._derived:
-                self._derive(name, rows, lengths, out, 0, len(rows), meter)
+                self._derive(name, Made(rows, out[name], lengths), out, 0, meter)
 
     def fill_samples(
         self,
@@ -97,11 +121,11 @@ class Plan:
         shot: Shot | None = None,
     ) -> None:
         """Write the fields that are read one row at a time, for the slots `start` to `stop`."""
-        if self.augmentation is not None and shot is not None:
+        if self.augmentation is not None and self.augmentation.pipelines and shot is not None:
             self._fill_augmented(self.augmentation, rows, out, start, stop, meter, shot)
         for name, reader in self._per_sample.items():
             buffer = out[name]
-            lengths = np.zeros(stop - start, np.int64)
+            told: list[Told] = []
             load_s = decode_s = 0.0
             loaded_bytes = 0
             for slot in range(start, stop):
@@ -110,7 +134,7 @@ class Plan:
                     begin = perf_counter()
                     loaded = reader.load(row)
                     between = perf_counter()
-                    lengths[slot - start] = reader.decode(row, loaded, _slot_of(buffer, slot)) or 0
+                    told.append(reader.decode(row, loaded, _slot_of(buffer, slot)))
                     decode_s += perf_counter() - between
                     load_s += between - begin
                 except Exception as error:
@@ -118,8 +142,14 @@ class Plan:
                 if isinstance(loaded, bytes):
                     loaded_bytes += len(loaded)
             meter.add(name, stop - start, load_s=load_s, decode_s=decode_s, loaded_bytes=loaded_bytes)
+            if name in self._unmixed:
+                made = Made.told(rows[start:stop], buffer[start:stop], told)
+                self._derive(name, made, out, start, meter, self._unmixed)
+            if shot is not None and self._mixings[name]:
+                self._mix_samples(name, reader, buffer, told, start, shot, meter)
             if name in self._derived:
-                self._derive(name, rows, lengths, out, start, stop, meter)
+                made = Made.told(rows[start:stop], buffer[start:stop], told)
+                self._derive(name, made, out, start, meter)
 
     def _fill_augmented(
         self,
@@ -132,24 +162,134 @@ class Plan:
         shot: Shot,
     ) -> None:
         """Write the fields that are augmented: all of a slot's together, since transforms may see several."""
-        lengths = {name: np.zeros(stop - start, np.int64) for name in augmentation.pipelines}
+        told: dict[str, list[Told]] = {name: [] for name in augmentation.pipelines}
         for slot in range(start, stop):
-            row = int(rows[slot])
             places = {name: _slot_of(out[name], slot) for name in augmentation.written}
-            values: dict[str, Array] = {}
-            for name, pipeline in augmentation.pipelines.items():
-                begin = perf_counter()
+            make = partial(self._make_augmented, augmentation, slot, meter)
+            found = make(list(augmentation.pipelines), int(rows[slot]), shot, places)
+            for mixing in augmentation.mixings:
+                names, number = augmentation.companions[mixing.number], mixing.number
+                if not names or not augmentation.matters(mixing, shot, slot):
+                    continue
+                partner = augmentation.partner(mixing)
+                row = int(shot.draws[number]["partner"][slot])
+                others = make(names, row, shot.partners[number], partner)
+                augmentation.mix(mixing, partner, shot, slot, places)
+                for name in names:
+                    if name in mixing.specs:
+                        found[name] = _of_both(found[name], others[name])
+            for name, each in found.items():
+                told[name].append(each)
+        for name, pipeline in augmentation.pipelines.items():
+            if name in self._derived:
+                frames = [
+                    pipeline.frame(each, shot, start + number) for number, each in enumerate(told[name])
+                ]
+                made = Made.told(rows[start:stop], out[name][start:stop], frames)
+                self._derive(name, made, out, start, meter)
+
+    def _make_augmented(
+        self,
+        augmentation: Augmentation,
+        slot: int,
+        meter: Meter,
+        names: Sequence[str],
+        row: int,
+        shot: Shot,
+        places: Mapping[str, Array],
+    ) -> dict[str, Told]:
+        """Write some augmented fields of a row to their places; return what their readers told of it."""
+        values: dict[str, Array] = {}
+        told: dict[str, Told] = {}
+        for name in names:
+            pipeline = augmentation.pipelines[name]
+            begin = perf_counter()
+            try:
+                filled = pipeline.reader.fill(row)
+                if filled is not None:
+                    augmentation.fill(name, filled, places)
+                    told[name] = 0
+                    continue
+                loaded = pipeline.reader.load(row)
+                between = perf_counter()
+                values[name], told[name] = pipeline.start(row, loaded, shot, slot, places[name])
+            except Exception as error:
+                raise self._explain(error, name, pipeline.reader, row) from error
+            meter.add(
+                name,
+                1,
+                load_s=between - begin,
+                decode_s=perf_counter() - between,
+                loaded_bytes=len(loaded) if isinstance(loaded, bytes) else 0,
+            )
+        try:
+            augmentation.finish(values, shot, slot, places)
+        except TransformError as error:
+            raise self._explain_transform(error, row) from error.__cause__
+        return told
+
+    def _mix_columns(
+        self,
+        name: str,
+        reader: Columnar,
+        values: Array,
+        lengths: Array | None,
+        shot: Shot,
+        meter: Meter,
+    ) -> None:
+        """Mix a field that was gathered with that of the partners, in place, its lengths too."""
+        spec, begin = reader.spec, perf_counter()
+        at_once = max(1, min(_PARTNER_BYTES // max(1, spec.nbytes), 4_096))
+        for mixing in self._mixings[name]:
+            draws = shot.draws[mixing.number]
+            memory = self._scratch.array(name, Spec((at_once, *spec.shape), spec.dtype))
+            for start in range(0, len(values), at_once):
+                slots = slice(start, min(start + at_once, len(values)))
+                rows = draws["partner"][slots]
+                partners = memory[: len(rows)]
                 try:
-                    filled = pipeline.reader.fill(row)
-                    if filled is not None:
-                        augmentation.fill(name, filled, places)
-                        continue
-                    loaded = pipeline.reader.load(row)
+                    others = reader.gather(rows, partners)
+                except BadValue as error:
+                    raise self._explain_row(error, name, rows) from error
+                theirs = shot.partners.get(mixing.number)
+                if self.augmentation is not None and theirs is not None:
+                    self.augmentation.apply_columns(name, partners, theirs, start)
+                mixing.mix(spec, values[slots], partners, draws, slots)
+                if lengths is not None and others is not None:
+                    lengths[slots] = np.maximum(lengths[slots], others)
+        meter.add(name, copy_s=perf_counter() - begin)
+
+    def _mix_samples(
+        self,
+        name: str,
+        reader: PerSample,
+        buffer: Array,
+        told: list[Told],
+        start: int,
+        shot: Shot,
+        meter: Meter,
+    ) -> None:
+        """Mix a field that was read row by row with that of the partners, in place.
+
+        What was `told` of the slots from `start` on becomes what holds of both.
+        """
+        partner = self._scratch.array(name, reader.spec)
+        for mixing in self._mixings[name]:
+            draws = shot.draws[mixing.number]
+            for slot in range(start, start + len(told)):
+                if not mixing.matters(reader.spec, draws, slot):
+                    continue
+                row = int(draws["partner"][slot])
+                try:
+                    begin = perf_counter()
+                    loaded = reader.load(row)
                     between = perf_counter()
-                    values[name], length = pipeline.start(row, loaded, shot, slot, places[name])
-                    lengths[name][slot - start] = length or 0
+                    other = reader.decode(row, loaded, partner)
                 except Exception as error:
-                    raise self._explain(error, name, pipeline.reader, row) from error
+                    raise self._explain(error, name, reader, row) from error
+                told[slot - start] = _of_both(told[slot - start], other)
+                slots = slice(slot, slot + 1)
+                mixing.mix(reader.spec, buffer[slots], partner[None], draws, slots)
                 meter.add(
                     name,
                     1,
@@ -157,32 +297,28 @@ class Plan:
                     decode_s=perf_counter() - between,
                     loaded_bytes=len(loaded) if isinstance(loaded, bytes) else 0,
                 )
-            try:
-                augmentation.finish(values, shot, slot, places)
-            except TransformError as error:
-                raise self._explain_transform(error, row) from error.__cause__
-        for name in augmentation.pipelines:
-            if name in self._derived:
-                self._derive(name, rows, lengths[name], out, start, stop, meter)
 
     def _derive(
         self,
         of: str,
-        rows: Array,
-        lengths: Array | None,
+        made: Made,
         out: Buffers,
         start: int,
-        stop: int,
         meter: Meter,
+        derived: Mapping[str, Sequence[tuple[str, Derived]]] | None = None,
     ) -> None:
-        """Write the fields that are made from field `of`, for the slots `start` to `stop`."""
-        for name, reader in self._derived[of]:
+        """Write the fields that are made from field `of`, for the slots from `start` on."""
+        stop = start + len(made.rows)
+        for name, reader in (self._derived if derived is None else derived)[of]:
             begin = perf_counter()
+            values = out[name][start:stop]
             try:
-                reader.derive(out[of][start:stop], lengths, out[name][start:stop])
+                marks = reader.derive(made, values)
             except BadValue as error:
-                raise self._explain_row(error, name, rows[start:stop], counts=True) from error
-            meter.add(name, stop - start, copy_s=perf_counter() - begin)
+                raise self._explain_row(error, name, made.rows, counts=True) from error
+            meter.add(name, len(made.rows), copy_s=perf_counter() - begin)
+            if name in self._derived:
+                self._derive(name, Made(made.rows, values, marks=marks), out, start, meter)
 
     def _explain_row(
         self, error: BadValue, name: str, rows: Array, *, counts: bool = False
@@ -247,6 +383,11 @@ def bad_sample(
         row=row,
         file=file,
     )
+
+
+def _of_both(first: Told, other: Told) -> Told:
+    """Return what holds of a sample and another one that were mixed: an item of either is no padding."""
+    return max(first, other) if isinstance(first, int) and isinstance(other, int) else first
 
 
 def _slot_of(buffer: Array, slot: int) -> Array:

@@ -338,6 +338,33 @@ def _thinned(values: Array, most: int) -> tuple[Array, Array]:
     return np.repeat(starts, 2), np.stack(extremes, axis=1).ravel()
 
 
+def marked(picture: Picture, places: Array, colours: Array) -> Picture:
+    """Return a picture with points or boxes drawn over it.
+
+    Args:
+        picture: The picture.
+        places: ``float[n, 2]``, (x, y), or ``float[n, 4]``, (left, top, right, bottom), in shares of the
+            picture's width and height.
+        colours: ``uint8[n, 3]``, the colour of each.
+    """
+    # Drawn larger and reduced: Pillow's lines are not smoothed.
+    scale = 3
+    canvas = picture.convert("RGB").resize((picture.width * scale, picture.height * scale))
+    pen = PIL.ImageDraw.Draw(canvas)
+    sizes = np.tile(canvas.size, places.shape[1] // 2)
+    for place, colour in zip((places * sizes).tolist(), colours.tolist(), strict=True):
+        if len(place) == 2:
+            x, y = place
+            pen.ellipse((x - 8, y - 8, x + 8, y + 8), fill=tuple(colour), outline=WHITE, width=2)
+        else:
+            left, top, right, bottom = place
+            # All of the line inside, where the edge of the picture does not cut it.
+            box = left, top, max(right - 1, left), max(bottom - 1, top)
+            pen.rectangle(box, outline=WHITE, width=8)
+            pen.rectangle(box, outline=tuple(colour), width=5)
+    return canvas.reduce(scale)
+
+
 # Pictures together.
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from multifeed.augment.base import Transform
-from multifeed.augment.pipeline import Augmentation, Clean, checked
+from multifeed.augment.mix import Mix, bind_mixes
+from multifeed.augment.pipeline import Augmentation, Clean, by_columns, checked
 from multifeed.batch import Plan, allocate, bad_sample
 from multifeed.errors import (
     BadValue,
@@ -507,7 +508,8 @@ class Dataset:
         learned = self.family.learned
         readers: dict[str, Reader] = {}
         bases: dict[str, Base] = {}
-        named = {name for each in transforms for name in each.fields}
+        # What is only mixed is read as ever.
+        named = {name for each in transforms if not isinstance(each, Mix) for name in each.fields}
         for name, field in self.all_fields().items():
             if name not in named:
                 readers[name] = self._bind(name, field, learned)
@@ -518,14 +520,22 @@ class Dataset:
                 name, partial(self.source.base, field, learned_by(learned, name, field))
             )
         for each in transforms:
-            for name in each.fields:
+            for name in each.fields if not isinstance(each, Mix) else ():
                 each.check(name, bases[name].spec)
+        specs = {name: reader.spec for name, reader in readers.items()}
+        specs |= {name: base.final for name, base in bases.items()}
+        mixings = bind_mixes(transforms, self.fields, specs, self.structure, len(self))
+        unmixed = set()
         copies: dict[str, list[Clean]] = {}
         for name, reader in readers.items():
             same = self.fields.get(name)
             if isinstance(reader, Derived) and isinstance(same, Same) and same.before:
                 copies.setdefault(same.of, []).append(Clean(name, reader, same.before))
-        augmentation = Augmentation(transforms, bases, copies)
+                if "mix" in same.before and same.of not in bases:
+                    unmixed.add(name)
+        columns = by_columns(transforms, bases, copies)
+        readers |= {name: bases.pop(name).reader for name in columns}
+        augmentation = Augmentation(transforms, bases, copies, mixings, unmixed, columns)
         return Plan(readers, self.structure, self._key_of(), augmentation=augmentation)
 
     def __repr__(self) -> str:

@@ -279,7 +279,11 @@ class Feed:
         return recipe.plan.structure.pack(buffers)
 
     def draws(self, epoch: int, step: int) -> list[dict[str, Array]]:
-        """Return the parameters that each transform of a batch was given, ``[n, ...]`` by name."""
+        """Return the parameters that each transform of a batch was given, ``[n, ...]`` by name.
+
+        Of a mix, ``"lambda"``, the rows of the partners as ``"partner"``, and the ``"box"`` (top, left,
+        bottom, right) in shares of the height and width.
+        """
         shot = self._recipe.shot(self._recipe.batch_number(*self._checked(epoch, step)))
         return [] if shot is None else [dict(each) for each in shot.draws]
 
@@ -407,12 +411,12 @@ class _Recipe:
         start = place * self.batch_size
         return start, min(start + count * self.batch_size, self.samples)
 
-    def shot(self, number: int, *, draw: int = 0) -> Shot | None:
-        """Return the draws of a batch, if anything is drawn."""
+    def shot(self, number: int, count: int = 1, *, draw: int = 0) -> Shot | None:
+        """Return the draws of some consecutive batches of a pass, if anything is drawn."""
         if self.plan.augmentation is None:
             return None
         passes, place = divmod(number, self.batches)
-        return self.plan.augmentation.shoot(self.seed, passes, *self.slots(place), draw=draw)
+        return self.plan.augmentation.shoot(self.seed, passes, *self.slots(place, count), draw=draw)
 
     def padded(self, count: int) -> int:
         """Return how many rows the batches of `count` samples have."""
@@ -535,8 +539,9 @@ class _ColumnRun(_Run):
         recipe = self._recipe
         number, place = divmod(self._number, recipe.batches)
         rows = self._rows(number, *recipe.slots(place, self._batches_at_once))
+        shot = recipe.shot(self._number, self._batches_at_once)
         buffers = recipe.lease(self._batches_at_once)
-        recipe.plan.fill_columns(rows, cut(buffers, len(rows)), recipe.meter)
+        recipe.plan.fill_columns(rows, cut(buffers, len(rows)), recipe.meter, shot)
         buffers = recipe.pad(buffers, len(rows))
         size = recipe.batch_size
         starts = range(0, len(rows), size)
@@ -588,8 +593,8 @@ def _batch_jobs(
         rows = rows_of(number, *recipe.slots(place))
         buffers = recipe.lease()
         used = cut(buffers, len(rows))
-        tasks = [partial(plan.fill_columns, rows, used, recipe.meter)]
         shot = recipe.shot(each)
+        tasks = [partial(plan.fill_columns, rows, used, recipe.meter, shot)]
         tasks += [
             partial(plan.fill_samples, rows, used, start, stop, recipe.meter, shot)
             for start, stop in chunks(len(rows), pieces)

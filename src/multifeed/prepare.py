@@ -17,7 +17,7 @@ import pyarrow as pa
 from multifeed.batch import Plan, allocate, bad_sample
 from multifeed.dataset import Dataset, _not_adapted
 from multifeed.errors import BadValue, DeclarationError, lines, near
-from multifeed.fields.base import Link, Reader
+from multifeed.fields.base import Field, Link, Reader
 from multifeed.fields.category import Category
 from multifeed.fields.numeric import is_number
 from multifeed.fields.rows import Cells, NDArray, Source
@@ -131,7 +131,12 @@ class _Ready:
         self._rows = data.source
         columns = self._rows.columns
         self._spec = field.spec(columns, self._learned)
-        reads = {each for pattern in field.reads for each in columns.matching(pattern)}
+        reads = {
+            each
+            for link in _chain(field)
+            for pattern in link.reads
+            for each in columns.matching(pattern)
+        }
         # In the order of the table, which patterns follow.
         self._columns = {each: columns[each] for each in columns.names if each in reads}
         self._metadata: dict[str, dict[bytes, bytes] | None] = {}
@@ -261,9 +266,19 @@ _INPUTS: WeakKeyDictionary[Dataset, _Inputs] = WeakKeyDictionary()
 def _needed(data: Dataset) -> list[str]:
     """Return the inputs, and the fields that they are made from."""
     inputs = flat(data.structure.inputs)
-    fields = [data.fields[name] for name in inputs]
-    others = {field.of for field in fields if isinstance(field, Link)}
-    return [*inputs, *sorted(others.difference(inputs))]
+    needed = list(inputs)
+    # It grows: a mask may be of points, which are those of an image.
+    for name in needed:
+        field = data.fields[name]
+        if isinstance(field, Link) and field.of not in needed:
+            needed.append(field.of)
+    # What is wrong with a column is told of the field that reads it first.
+    return sorted(needed, key=lambda name: len(_chain(data.fields[name])))
+
+
+def _chain(field: Field) -> list[Field]:
+    """Return a field, and those that it is made from."""
+    return [field, *_chain(field.other)] if isinstance(field, Link) else [field]
 
 
 def _value(sample: Sample, name: str, row: int) -> Any:

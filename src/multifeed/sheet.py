@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +37,7 @@ from multifeed.canvas import (
     label_colours,
     legend,
     levels,
+    marked,
     note,
     paragraphs,
     photograph,
@@ -52,6 +53,7 @@ from multifeed.fields.base import Field, Learned
 from multifeed.fields.category import Category
 from multifeed.fields.image import Image
 from multifeed.fields.numeric import Numeric
+from multifeed.fields.points import Places
 from multifeed.fields.same import Same
 from multifeed.fields.shared import at_least
 from multifeed.spec import Spec
@@ -189,6 +191,7 @@ class _Exhibit:
         declared: Its field; None for weights.
         learned: What that has learned.
         values: ``[draws, samples, *spec.shape]``.
+        image: What it is places in, if it is any.
     """
 
     name: str
@@ -197,6 +200,7 @@ class _Exhibit:
     declared: Field | None
     learned: Learned | None
     values: Array
+    image: _Exhibit | None = None
 
     @property
     def field(self) -> Field | None:
@@ -228,14 +232,16 @@ class _Drawing:
     """How an exhibit is drawn.
 
     Args:
-        cell: Function of one sample's value that draws it.
+        cell: Function of one sample's value that draws it; of those of `over` as well.
         notes: What the column's heading tells besides its name and spec.
         is_picture: Whether each draw is shown even where all are the same.
+        over: Other exhibits that it is drawn over.
     """
 
-    cell: Callable[[Array], Picture]
+    cell: Callable[..., Picture]
     notes: tuple[Picture, ...] = ()
     is_picture: bool = False
+    over: tuple[_Exhibit, ...] = ()
 
 
 def _exhibits(data: Dataset, values: dict[str, Array]) -> list[_Exhibit]:
@@ -248,7 +254,12 @@ def _exhibits(data: Dataset, values: dict[str, Array]) -> list[_Exhibit]:
             exhibits.append(_Exhibit(target, "weight", data, None, None, each))
         else:
             role = "input" if name in inputs else "target"
-            exhibits.append(_Exhibit(name, role, data, declared, data.learned(name), each))
+            exhibit = _Exhibit(name, role, data, declared, data.learned(name), each)
+            if isinstance(declared, Places):
+                learned, pixels = data.learned(declared.of), values[declared.of]
+                shown = _Exhibit(declared.of, role, data, declared.other, learned, pixels)
+                exhibit = replace(exhibit, image=shown)
+            exhibits.append(exhibit)
     return exhibits
 
 
@@ -323,6 +334,25 @@ def _numbers(exhibit: _Exhibit) -> _Drawing | None:
         return table(list(zip(names, own, fed, strict=True)))
 
     return _Drawing(cell, () if is_fed_so else (note("own units (as fed)"),))
+
+
+def _places(exhibit: _Exhibit) -> _Drawing | None:
+    """Draw points and boxes over their image, each in a colour of its own."""
+    field, image = exhibit.declared, exhibit.image
+    if not isinstance(field, Places) or image is None:
+        return None
+    below = _drawing(image)
+    if not below.is_picture:
+        return None
+    size = field.other.canvas or image.spec.shape[:2]
+    colours = label_colours(len(exhibit.values[0, 0]) + 1)[1:]
+
+    def cell(value: Array, pixels: Array) -> Picture:
+        # What is masked, but for points outside, is 0.
+        used = value.any(axis=1)
+        return marked(below.cell(pixels), field.shares(value, (size[0], size[1]))[used], colours[used])
+
+    return _Drawing(cell, is_picture=True, over=(image,))
 
 
 def _label_map(exhibit: _Exhibit) -> _Drawing | None:
@@ -438,7 +468,7 @@ def _summary(exhibit: _Exhibit) -> _Drawing:
 
 # What a field was declared as comes before what its values look like; the last one takes all.
 _KINDS: tuple[Callable[[_Exhibit], _Drawing | None], ...] = (
-    _nothing, _said, _category, _numbers,
+    _nothing, _said, _category, _numbers, _places,
     _label_map, _image, _heat_map, _mask, _curve, _number, _summary,
 )  # fmt: skip
 
@@ -479,7 +509,8 @@ def _key_column(keys: Sequence[Any], where: str) -> _Column:
 
 
 def _column(exhibit: _Exhibit, drawing: _Drawing, draw: int, group: str) -> _Column:
-    cells = [drawing.cell(value) for value in exhibit.values[draw]]
+    over = [other.values[draw] for other in drawing.over]
+    cells = [drawing.cell(*values) for values in zip(exhibit.values[draw], *over, strict=True)]
     colour = _ROLES[exhibit.role]
     said = [
         Said(exhibit.role, colour, SMALL),

@@ -141,7 +141,13 @@ def _add(name: str, field: Field, known: dict[str, Field], *, renames: bool = Fa
 
 def linked(known: dict[str, Field]) -> None:
     """Tell the fields that are made from other fields which those are; in place."""
-    for name, field in known.items():
+
+    def is_chained(item: tuple[str, Field]) -> bool:
+        field = item[1]
+        return isinstance(field, Link) and isinstance(known.get(field.of), Link)
+
+    # Last those of fields that are made from others themselves, as a mask of points: they know them.
+    for name, field in sorted(known.items(), key=is_chained):
         if not isinstance(field, Link):
             continue
         other = known.get(field.of)

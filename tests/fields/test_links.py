@@ -135,7 +135,7 @@ class TestSame:
             ),
             (
                 lambda: mf.Same("x", before=("color", "geometry")),
-                "before= names kinds of augmentation, 'color' and 'noise'; received 'geometry'.\n"
+                "before= names kinds of augmentation, 'color', 'noise' and 'mix'; received 'geometry'.\n"
                 "  Geometry is always shared: a copy with another one is a field of its own.",
             ),
         ],
@@ -210,7 +210,7 @@ class TestMask:
             (
                 mf.Array("x", (2,)),
                 "field 'm': a mask says what is padding, and 'x' (Array) does not pad.\n"
-                "  Name a Text, or an Array with pad_to=<length>.",
+                "  Name a Text, an Array with pad_to=<length>, Points or Boxes.",
             ),
             (
                 mf.Array("x", pad_to=2, preprocess=lambda steps: steps.sum(keepdims=True)),

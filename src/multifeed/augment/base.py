@@ -8,9 +8,9 @@ once; what acts on a sample is then deterministic.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -23,10 +23,23 @@ NDArray = np.ndarray[Any, Any]
 # (height, width) in pixels.
 Size = tuple[int, int]
 
-MakeGenerator = Callable[[], np.random.Generator]
-
 # The parameters of many slots, by name: each ``[slots, ...]``.
 Draws = Mapping[str, NDArray]
+
+
+class MakeGenerator(Protocol):
+    """Where a transform has its random numbers from besides its draw: slots' own, the same each time."""
+
+    def __call__(self) -> np.random.Generator:
+        """Return the generator of the one slot, or of the first of several."""
+
+    def words(self, count: int, stream: int) -> NDArray:
+        """Return `count` random words of each slot, ``uint64[slots, count]``.
+
+        Args:
+            count: How many.
+            stream: 0 or more; each gives other words, as the fields of a transform need them.
+        """
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,11 @@ class Transform(ABC):
 class Pointwise(Transform):
     """A transform that changes the values of a sample in place, after all geometry."""
 
+    @property
+    def compares(self) -> bool:
+        """Whether what becomes of one of its fields depends on the values of the others."""
+        return False
+
     @abstractmethod
     def apply(
         self, values: Mapping[str, NDArray], draws: Draws, place: int, generator: MakeGenerator
@@ -75,6 +93,38 @@ class Pointwise(Transform):
             generator: Makes a generator of random numbers that are this slot's own, the same ones each
                 time, for noise in every pixel.
         """
+
+
+class Columnwise(Pointwise):
+    """A transform that changes the values of many samples at once.
+
+    So fields that are gathered from memory stay as fast as they are.
+    """
+
+    @abstractmethod
+    def apply_all(
+        self,
+        values: Mapping[str, NDArray],
+        draws: Draws,
+        start: int,
+        stop: int,
+        generator: MakeGenerator,
+    ) -> None:
+        """Change the values of some samples in place; must be safe to call from several threads.
+
+        Args:
+            values: The values of each of its fields that the samples have, ``[n, *spec.shape]``.
+            draws: The parameters of all slots of the batch.
+            start: Which of them is the first sample's.
+            stop: The one after the last sample's: `start` + n.
+            generator: Random numbers of these slots.
+        """
+
+    def apply(
+        self, values: Mapping[str, NDArray], draws: Draws, place: int, generator: MakeGenerator
+    ) -> None:
+        ones = {name: each[None] for name, each in values.items()}
+        self.apply_all(ones, draws, place, place + 1, generator)
 
 
 def span(

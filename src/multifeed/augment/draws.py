@@ -21,8 +21,10 @@ _WORDS = 4
 
 @lru_cache(maxsize=256)
 def _key(seed: int, epoch: int, transform: int, draw: int) -> NDArray:
-    # SeedSequence takes integers that are not negative; a seed may be any.
-    entropy = [seed % 2**64, epoch, transform, draw]
+    # SeedSequence takes integers that are not negative, and as many words as each has: two for the seed
+    # always, so that no two positions give one list.
+    low, high = seed % 2**32, seed // 2**32 % 2**32
+    entropy = [low, high, epoch, transform, draw]
     return np.random.SeedSequence(entropy).generate_state(2, np.uint64)
 
 
@@ -35,7 +37,7 @@ def uniforms(
     epoch, transform, draw or seed.
 
     Args:
-        seed: Any integer.
+        seed: Any integer; those that differ by a multiple of 2^64 are one.
         epoch: 0 or more.
         transform: The number of the transform in its list.
         start: The first slot.
@@ -43,13 +45,42 @@ def uniforms(
         count: How many numbers a slot gets.
         draw: 0 for the draw that a batch has; any other gives other numbers.
     """
+    numbers = words(seed, epoch, transform, start, stop, count, draw=draw)
+    # The 53 upper bits, as NumPy makes doubles: every multiple of 2^-53 below 1 is as likely.
+    uniform: NDArray = (numbers >> np.uint64(11)) * 2.0**-53
+    return uniform
+
+
+def words(
+    seed: int,
+    epoch: int,
+    transform: int,
+    start: int,
+    stop: int,
+    count: int,
+    *,
+    draw: int = 0,
+    stream: int = 0,
+) -> NDArray:
+    """Return random words of the slots `start` to `stop`, ``uint64[stop - start, count]``.
+
+    Args:
+        seed: As for `uniforms`, as all else.
+        epoch: 0 or more.
+        transform: The number of the transform in its list.
+        start: The first slot.
+        stop: The slot after the last.
+        count: How many words a slot gets.
+        draw: 0 for the draw that a batch has.
+        stream: 0 for the words that `uniforms` is made of; from 2 on others, 1 is for `generator`.
+    """
     blocks = -(-count // _WORDS)
     if not blocks or stop == start:
-        return np.empty((stop - start, count))
-    generator = np.random.Philox(counter=start * blocks, key=_key(seed, epoch, transform, draw))
-    words = generator.random_raw((stop - start) * blocks * _WORDS)
-    # The 53 upper bits, as NumPy makes doubles: every multiple of 2^-53 below 1 is as likely.
-    numbers: NDArray = (words >> np.uint64(11)) * 2.0**-53
+        return np.empty((stop - start, count), np.uint64)
+    # The slot counts in the lowest of the counter's words, the stream in the highest.
+    counter = start * blocks + (stream << 192)
+    philox = np.random.Philox(counter=counter, key=_key(seed, epoch, transform, draw))
+    numbers = philox.random_raw((stop - start) * blocks * _WORDS)
     return numbers.reshape(stop - start, blocks * _WORDS)[:, :count]
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from multifeed.augment.base import Draws, NDArray, Size, Transform, span
 from multifeed.augment.draws import between
+from multifeed.augment.warp import DTYPES
 from multifeed.errors import DeclarationError, lines
 from multifeed.fields.shared import one_of
 from multifeed.spec import Spec
@@ -59,9 +60,17 @@ class Geometry(Transform):
         if len(spec.shape) not in (2, 3):
             raise DeclarationError(
                 lines(
-                    f"{type(self).__name__} moves the pixels of images, (height, width) or (height, width, "
-                    f"channels); field {name!r} is {spec}.",
+                    f"{type(self).__name__} moves the pixels of images, (height, width) or (height, "
+                    f"width, channels); field {name!r} is {spec}.",
                     "Name the fields that are images.",
+                )
+            )
+        if spec.dtype not in DTYPES:
+            raise DeclarationError(
+                lines(
+                    f"{type(self).__name__} moves pixels of {', '.join(DTYPES)}; field "
+                    f"{name!r} is {spec}.",
+                    'Declare it with another dtype, e.g. dtype="int32".',
                 )
             )
 
@@ -112,19 +121,26 @@ class RandomAffine(Geometry):
         object.__setattr__(self, "zoom", span("zoom", self.zoom, centre=1.0))
         if self.zoom[0] <= 0:  # type: ignore[index]
             raise DeclarationError(f"zoom is a magnification above 0; it reaches {self.zoom[0]:g}.")  # type: ignore[index]
-        shift = (self.shift, self.shift) if isinstance(self.shift, int | float) else tuple(self.shift)
-        if len(shift) != 2 or not all(isinstance(s, int | float) and 0 <= s < 10 for s in shift):
-            raise DeclarationError(
-                lines(
-                    "shift is the fraction of height and width by which the image moves at most, or a pair "
-                    f"(of height, of width); received {self.shift!r}.",
-                    "Write e.g. shift=0.1.",
-                )
-            )
-        object.__setattr__(self, "shift", shift)
+        object.__setattr__(self, "shift", _shift(self.shift))
         if self.flip is not None:
             one_of("flip", self.flip, FLIPS)
         one_of("fill", self.fill, FILLS)
+        if not isinstance(self.fill_value, int | float | np.number) or not np.isfinite(self.fill_value):
+            raise DeclarationError(f"fill_value is one number; received {self.fill_value!r}.")
+
+    def check(self, name: str, spec: Spec) -> None:
+        super().check(name, spec)
+        if self.fill == "constant" and np.dtype(spec.dtype).kind in "biu":
+            kind = np.iinfo(spec.dtype if spec.dtype != "bool" else "uint8")
+            high = 1 if spec.dtype == "bool" else kind.max
+            if not kind.min <= self.fill_value <= high or self.fill_value % 1:
+                raise DeclarationError(
+                    lines(
+                        f"fill_value is a value that pixels can have; {name!r} is {spec}, whole numbers "
+                        f"from {kind.min} to {high}, and fill_value is {self.fill_value!r}.",
+                        "Pass one that suits all fields of the transform.",
+                    )
+                )
 
     @property
     def turns(self) -> bool:
@@ -174,6 +190,7 @@ class RandomFlip(Geometry):
         'horizontal'
     """
 
+    _: KW_ONLY
     mode: str = "horizontal"
 
     def __post_init__(self) -> None:
@@ -222,9 +239,11 @@ class RandomCrop(Geometry):
         return {"place": numbers}
 
     def matrices(self, draws: Draws, before: Size, after: Size) -> NDArray:
-        # Whole pixels: as many places as there are, each as likely.
-        room = np.array(before) - np.array(after) + 1
-        top, left = np.minimum(np.floor(draws["place"] * room), room - 1).T
+        # Whole pixels. Rounded, and not to places that are all as likely (the outermost two are half as
+        # likely as the others): so the windows of a large and a small image differ by less than a pixel
+        # of the small one.
+        room = np.array(before) - np.array(after)
+        top, left = np.rint(draws["place"] * room).T
         return windows(top / before[0], left / before[1], after[0] / before[0], after[1] / before[1])
 
 
@@ -289,7 +308,17 @@ class RandomResizedCrop(Geometry):
     def __post_init__(self) -> None:
         super().__post_init__()
         for what in ("scale", "ratio"):
-            object.__setattr__(self, what, span(what, tuple(getattr(self, what)), least=1e-6))
+            value = getattr(self, what)
+            if not isinstance(value, Sequence) or isinstance(value, str):
+                raise DeclarationError(
+                    lines(
+                        f"{what} is a pair (least, most); received {value!r}.",
+                        "Write e.g. scale=(0.5, 1)."
+                        if what == "scale"
+                        else "Write e.g. ratio=(3/4, 4/3).",
+                    )
+                )
+            object.__setattr__(self, what, span(what, value, least=1e-6))
         if self.scale[1] > 1:
             raise DeclarationError(
                 f"scale is a share of the image's area, up to 1; received {self.scale}."
@@ -315,6 +344,23 @@ class RandomResizedCrop(Geometry):
 
     def matrices(self, draws: Draws, before: Size, after: Size) -> NDArray:
         return windows(*draws["window"].T)
+
+
+def _shift(value: object) -> tuple[float, float]:
+    """Return the most by which an image moves, as fractions of height and width."""
+    is_pair = isinstance(value, Sequence) and not isinstance(value, str)
+    numbers: Any = value if is_pair else (value, value)
+    # A shift of ten frames shows nothing of the image; whoever writes it means pixels.
+    fine = all(isinstance(each, int | float | np.number) and 0 <= each < 10 for each in numbers)
+    if len(numbers) != 2 or not fine:
+        raise DeclarationError(
+            lines(
+                "shift is the fraction of height and width by which the image moves at most, or a pair "
+                f"(of height, of width); received {value!r}.",
+                "Write e.g. shift=0.1.",
+            )
+        )
+    return float(numbers[0]), float(numbers[1])
 
 
 def flips(mode: str | None, first: NDArray, second: NDArray) -> NDArray:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from multifeed.augment.base import Draws, NDArray, Pointwise, Size, Transform
-from multifeed.augment.draws import generator, uniforms
+from multifeed.augment.base import Columnwise, Draws, NDArray, Pointwise, Size, Transform
+from multifeed.augment.draws import generator, uniforms, words
 from multifeed.augment.geometry import Geometry, RandomAffine
+from multifeed.augment.mix import Mix, Mixing
 from multifeed.augment.warp import Warp
 from multifeed.errors import DeclarationError, lines, near
-from multifeed.fields.base import Base, Columnar, Derived, Field, PerSample
+from multifeed.fields.base import Base, Columnar, Derived, Field, Made, PerSample, Told
+from multifeed.fields.frame import Frame, resizing
 from multifeed.fields.gather import OneByOne
 from multifeed.fields.resize import resize
 from multifeed.spec import Spec
@@ -33,6 +35,9 @@ class Shot:
         draw: 0 for the draw that the batch has.
         draws: The parameters of each transform, in order.
         matrices: For each field that is warped, ``float64[slots, 2, 3]``.
+        domain: Whose draws they are: 0 for the samples of the batch, 1 + the number of a mix for the
+            partners that it mixes them with.
+        partners: The draws of those partners, by the number of the mix.
     """
 
     seed: int
@@ -41,10 +46,45 @@ class Shot:
     draw: int
     draws: Sequence[Draws]
     matrices: Mapping[str, NDArray]
+    domain: int = 0
+    partners: Mapping[int, Shot] = field(default_factory=dict)
 
     def generator(self, number: int, place: int) -> np.random.Generator:
         """Return the generator of a transform for the slot at a place."""
-        return generator(self.seed, self.epoch, number, self.start + place, draw=self.draw)
+        stream = _stream(number, self.domain)
+        return generator(self.seed, self.epoch, stream, self.start + place, draw=self.draw)
+
+    def words(self, number: int, start: int, stop: int, count: int, stream: int) -> NDArray:
+        """Return random words of a transform for the slots from place `start` to `stop`."""
+        transform = _stream(number, self.domain)
+        first, last = self.start + start, self.start + stop
+        # The first two streams are those of `uniforms` and of `generator`.
+        return words(
+            self.seed, self.epoch, transform, first, last, count, draw=self.draw, stream=stream + 2
+        )
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Random numbers of some slots for one transform: a `MakeGenerator`.
+
+    Args:
+        shot: The shot.
+        number: Which transform.
+        start: The place of the first slot.
+        stop: The place after the last.
+    """
+
+    shot: Shot
+    number: int
+    start: int
+    stop: int
+
+    def __call__(self) -> np.random.Generator:
+        return self.shot.generator(self.number, self.start)
+
+    def words(self, count: int, stream: int) -> NDArray:
+        return self.shot.words(self.number, self.start, self.stop, count, stream)
 
 
 class TransformError(Exception):
@@ -94,17 +134,17 @@ class Pipeline:
 
     def start(
         self, row: int, loaded: Any, shot: Shot, place: int, out: NDArray
-    ) -> tuple[NDArray, int | None]:
+    ) -> tuple[NDArray, Told]:
         """Return the values of a sample after its geometry, in `out` or in memory of this thread.
 
-        Also how many of its items are no padding, where the field pads.
+        Also what its reader told of it: how many of its items are no padding, or the frame of its base.
         """
         spec, base_spec = self.base.spec, self.reader.spec
         values = out if self.base.finish is None else self.scratch.array("values", spec)
         if self._warp is None and base_spec == spec:
             return values, self.reader.decode(row, loaded, values)
         base = self.scratch.array("base", base_spec)
-        length = self.reader.decode(row, loaded, base)
+        told = self.reader.decode(row, loaded, base)
         if self._warp is None:
             resize(base, values, self.base.interpolation)
         else:
@@ -112,7 +152,24 @@ class Pipeline:
             pixels = base.reshape(*base.shape[:2], -1)
             target = values.reshape(*values.shape[:2], -1)
             self._warp.apply(pixels, shot.matrices[self.name][place], target)
-        return values, length
+        return values, told
+
+    def frame(self, told: Told, shot: Shot, place: int) -> Told:
+        """Return how the image of a sample lies in what its geometry has made of it.
+
+        Args:
+            told: What the reader of its base told.
+            shot: The draws.
+            place: Which slot of them is the sample's.
+        """
+        base, size = self.reader.spec.shape[:2], self.base.spec.shape[:2]
+        if self._warp is not None and told is None:
+            told = Frame.whole((base[0], base[1]))
+        if not isinstance(told, Frame):
+            return told
+        if self._warp is not None:
+            return told.then(self._warp.shown(shot.matrices[self.name][place]))
+        return told if base == size else told.then(resizing((base[0], base[1]), (size[0], size[1])))
 
     def finish(self, values: NDArray, out: NDArray) -> None:
         """Write transformed values to their place in the batch."""
@@ -140,6 +197,9 @@ class Augmentation:
         transforms: The transforms in the order in which they apply.
         bases: What the transforms start from, for each field that one acts on.
         copies: The copies of such fields that are taken before some kinds of transforms.
+        mixings: The mixes among the transforms, bound.
+        unmixed: The copies, of other fields, that are taken before these are mixed.
+        columns: Fields without a base, since all transforms of theirs act on many rows at once.
     """
 
     def __init__(
@@ -147,8 +207,13 @@ class Augmentation:
         transforms: Sequence[Transform],
         bases: Mapping[str, Base],
         copies: Mapping[str, Sequence[Clean]],
+        mixings: Sequence[Mixing] = (),
+        unmixed: Collection[str] = (),
+        columns: Collection[str] = (),
     ) -> None:
         self.transforms = tuple(transforms)
+        self.mixings = tuple(mixings)
+        self.unmixed = unmixed
         self._geometry = {name: self._of(name, Geometry) for name in bases}
         self.pointwise: list[tuple[int, Pointwise]] = [
             (number, each) for number, each in enumerate(transforms) if isinstance(each, Pointwise)
@@ -164,9 +229,20 @@ class Augmentation:
             name: Pipeline(name, base, self._warps.get(name)) for name, base in bases.items()
         }
         self._copies = {name: tuple(copies.get(name, ())) for name in bases}
+        self._seen = {name: self._together([name]) for name in bases}
+        self._columnwise: dict[str, list[tuple[int, Columnwise]]] = {
+            name: self._of(name, Columnwise) for name in columns
+        }
         self.specs: dict[str, Spec] = {name: base.final for name, base in bases.items()}
         # The fields that `finish` and the pipelines write.
         self.written = [*bases, *(copy.name for each in self._copies.values() for copy in each)]
+        self._drawn_by: list[Transform | Mixing] = list(self.transforms)
+        for mixing in self.mixings:
+            self._drawn_by[mixing.number] = mixing
+        # What is made of a partner: what the mix names, and what is transformed together with that.
+        self.companions = {each.number: self._together(each.specs) for each in self.mixings}
+        self._mixed = {each.number: self._mixed_by(each) for each in self.mixings}
+        self._scratch = Scratch()
 
     def makes(self, name: str) -> bool:
         """Tell whether a copy of a field is made here, on the way."""
@@ -176,7 +252,7 @@ class Augmentation:
         """Write what stands for a missing sample of a field, which is not augmented, and its copies."""
         out[name][...] = value
         for copy in self._copies[name]:
-            copy.reader.derive(out[name][None], None, out[copy.name][None])
+            copy.reader.derive(_one(out[name]), out[copy.name][None])
 
     def finish(
         self, values: dict[str, NDArray], shot: Shot, place: int, out: Mapping[str, NDArray]
@@ -189,26 +265,41 @@ class Augmentation:
             place: Which slot of them is the sample's.
             out: The places, by name, copies included.
         """
-        for name, given in values.items():
+        for name in values:
             for copy in self._copies[name]:
-                self._copy(copy, name, given, shot, place, out[copy.name])
+                self._copy(copy, name, values, shot, place, out[copy.name])
         self._transform(values, shot, place, ())
         for name, given in values.items():
             self.pipelines[name].finish(given, out[name])
 
     def _copy(
-        self, copy: Clean, name: str, values: NDArray, shot: Shot, place: int, out: NDArray
+        self,
+        copy: Clean,
+        name: str,
+        values: Mapping[str, NDArray],
+        shot: Shot,
+        place: int,
+        out: NDArray,
     ) -> None:
         """Write a copy of a field that lacks some kinds of transforms."""
         pipeline = self.pipelines[name]
-        clean = pipeline.scratch.array("clean", pipeline.base.spec)
-        clean[...] = values
-        self._transform({name: clean}, shot, place, copy.before)
+        # A function that looks at several fields sees them all without these kinds.
+        seen = [other for other in self._seen[name] if other in values]
+        several = {other: self._clean(other, values[other]) for other in seen}
+        self._transform(several, shot, place, copy.before)
+        clean = several[name]
         if pipeline.base.finish is not None:
             final = pipeline.scratch.array("final", pipeline.base.final)
             pipeline.finish(clean, final)
             clean = final
-        copy.reader.derive(clean[None], None, out[None])
+        copy.reader.derive(_one(clean), out[None])
+
+    def _clean(self, name: str, values: NDArray) -> NDArray:
+        """Return a copy of a field's values, in memory of this thread."""
+        pipeline = self.pipelines[name]
+        clean = pipeline.scratch.array("clean", pipeline.base.spec)
+        clean[...] = values
+        return clean
 
     def _transform(
         self, values: Mapping[str, NDArray], shot: Shot, place: int, without: Sequence[str]
@@ -221,18 +312,91 @@ class Augmentation:
             if not some:
                 continue
             try:
-                each.apply(some, shot.draws[number], place, partial(shot.generator, number, place))
+                each.apply(some, shot.draws[number], place, Numbers(shot, number, place, place + 1))
             except Exception as error:
-                raise TransformError(type(each).__name__, next(iter(some))) from error
+                # Most do not say which of their fields it was.
+                name = getattr(error, "field", None) or next(iter(some))
+                raise TransformError(type(each).__name__, name) from error
+
+    def apply_columns(self, name: str, values: NDArray, shot: Shot, start: int = 0) -> None:
+        """Apply the transforms of one of the `columns` to the rows of slots from `start` on, in place."""
+        stop = start + len(values)
+        for number, each in self._columnwise.get(name, ()):
+            numbers = Numbers(shot, number, start, stop)
+            each.apply_all({name: values}, shot.draws[number], start, stop, numbers)
 
     def shoot(self, seed: int, epoch: int, start: int, stop: int, *, draw: int = 0) -> Shot:
-        """Return the draws of the slots `start` to `stop`."""
-        draws = [
-            each.draw(uniforms(seed, epoch, number, start, stop, each.count, draw=draw))
-            for number, each in enumerate(self.transforms)
-        ]
+        """Return the draws of the slots `start` to `stop`, and of their partners."""
+        shoot = partial(self._shoot, seed, epoch, start, stop, draw)
+        partners = {
+            each.number: shoot(1 + each.number)
+            for each in self.mixings
+            if self.companions[each.number] or not self._columnwise.keys().isdisjoint(each.specs)
+        }
+        return replace(shoot(0), partners=partners)
+
+    def _shoot(self, seed: int, epoch: int, start: int, stop: int, draw: int, domain: int) -> Shot:
+        draws: list[Draws] = []
+        for number, each in enumerate(self._drawn_by):
+            # A partner is not mixed itself.
+            count = 0 if domain and isinstance(each, Mixing) else self.transforms[number].count
+            stream = _stream(number, domain)
+            numbers = uniforms(seed, epoch, stream, start, stop, count, draw=draw)
+            draws.append({} if domain and isinstance(each, Mixing) else each.draw(numbers))
         matrices = {name: self._matrices(name, draws) for name in self._warps}
-        return Shot(seed, epoch, start, draw, draws, matrices)
+        return Shot(seed, epoch, start, draw, draws, matrices, domain)
+
+    def partner(self, mixing: Mixing) -> dict[str, NDArray]:
+        """Return this thread's memory for the `companions` of a mix, and for their copies, by name."""
+        return {
+            name: self._scratch.array(name, spec)
+            for each in self.companions[mixing.number]
+            for name, spec in self._specs_of(each)
+        }
+
+    def matters(self, mixing: Mixing, shot: Shot, place: int) -> bool:
+        """Tell whether a slot's partner makes a difference to what is written here."""
+        draws = shot.draws[mixing.number]
+        return any(mixing.matters(spec, draws, place) for _, spec in self._mixed[mixing.number])
+
+    def mix(
+        self,
+        mixing: Mixing,
+        partner: Mapping[str, NDArray],
+        shot: Shot,
+        place: int,
+        out: Mapping[str, NDArray],
+    ) -> None:
+        """Mix a sample, in its places, with its partner, in the memory of `partner`."""
+        draws = shot.draws[mixing.number]
+        for name, spec in self._mixed[mixing.number]:
+            mixing.mix(spec, out[name][None], partner[name][None], draws, slice(place, place + 1))
+
+    def _together(self, names: Collection[str]) -> list[str]:
+        """Return some fields, and those that a function may look at along with them."""
+        found: set[str] = set()
+        more = {name for name in names if name in self.pipelines}
+        while more - found:
+            found |= more
+            comparing = [each.fields for _, each in self.pointwise if each.compares]
+            shared = [fields for fields in comparing if found & set(fields)]
+            more = {name for fields in shared for name in fields}
+        return [name for name in self.pipelines if name in found]
+
+    def _mixed_by(self, mixing: Mixing) -> list[tuple[str, Spec]]:
+        """Return the fields that a mix acts on here, and their copies."""
+        unmixed = {copy.name for each in self._copies.values() for copy in each if "mix" in copy.before}
+        return [
+            (name, spec)
+            for each in self.companions[mixing.number]
+            if each in mixing.specs
+            for name, spec in self._specs_of(each)
+            if name not in unmixed
+        ]
+
+    def _specs_of(self, name: str) -> list[tuple[str, Spec]]:
+        copies = [(copy.name, copy.reader.spec) for copy in self._copies[name]]
+        return [(name, self.specs[name]), *copies]
 
     def _matrices(self, name: str, draws: Sequence[Draws]) -> NDArray:
         """Return the composed matrix of each slot, ``float64[slots, 2, 3]``, in pixels."""
@@ -278,8 +442,9 @@ class Augmentation:
     def _check_pair(self, transform: Geometry, first: str, other: str) -> None:
         (rows, columns), (height, width) = (self._frame(name, transform) for name in (first, other))
         kind = type(transform).__name__
-        # Sizes are whole pixels: one pixel more or less is no other aspect ratio.
-        if transform.turns and abs(height * columns - width * rows) > max(height, width):
+        # Sizes are whole pixels: one pixel more or less of the smaller is no other aspect ratio.
+        unlike = abs(height * columns - width * rows)
+        if transform.turns and unlike > max(height, width, rows, columns):
             raise DeclarationError(
                 lines(
                     f"images that turn together have one aspect ratio: {first!r} is {rows} x {columns} and "
@@ -307,6 +472,17 @@ class Augmentation:
         return warp.size if any(each.crops for each in before) else warp.base
 
 
+def _one(values: NDArray) -> Made:
+    """Return one sample's values to a copy, which does not ask for their row."""
+    return Made(np.zeros(1, np.int64), values[None])
+
+
+def _stream(number: int, domain: int) -> int:
+    """Return the number under which a transform draws: another one for each mix's partners."""
+    # Lists of 65,536 transforms are not to be feared.
+    return number + (domain << 16)
+
+
 def _shares(shares: NDArray) -> str:
     return " and ".join(f"{each:.0%}" for each in shares)
 
@@ -322,7 +498,8 @@ def _warp_of(name: str, base: Base, transforms: Sequence[Geometry]) -> Warp:
             f"{', '.join(repr(fill) for fill, _ in sorted(fills))}."
         )
     for each in transforms:
-        if each.cuts and (before[0] <= after[0] or before[1] <= after[1]):
+        is_larger = before != after and before[0] >= after[0] and before[1] >= after[1]
+        if each.cuts and not is_larger:
             larger = tuple(math.ceil(side * 8 / 7) for side in after)
             raise DeclarationError(
                 lines(
@@ -333,6 +510,25 @@ def _warp_of(name: str, base: Base, transforms: Sequence[Geometry]) -> Warp:
             )
     (fill, fill_value), *_ = fills
     return Warp((before[0], before[1]), (after[0], after[1]), base.interpolation, fill, fill_value)
+
+
+def by_columns(
+    transforms: Sequence[Transform], bases: Mapping[str, Base], copied: Collection[str]
+) -> list[str]:
+    """Return the fields of which many rows can be read and transformed at once.
+
+    Args:
+        transforms: All transforms.
+        bases: What they start from.
+        copied: Fields of which there is a copy without some of them.
+    """
+    fast = Columnwise, Mix
+    slow = {name for each in transforms if not isinstance(each, fast) for name in each.fields}
+    return [
+        name
+        for name, base in bases.items()
+        if isinstance(base.reader, Columnar) and base.finish is None and name not in slow.union(copied)
+    ]
 
 
 def checked(transforms: Any, fields: Mapping[str, Field]) -> tuple[Transform, ...]:

@@ -18,12 +18,61 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any, Self
 
+import numpy as np
+
 from multifeed.errors import DeclarationError
+from multifeed.fields.frame import Frame
 from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.spec import Spec
 from multifeed.table import Columns
 
 Learned = Mapping[str, Any]
+
+
+# What `PerSample.decode` tells of a sample besides its values.
+Told = int | Frame | None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a field has just yielded for some rows, to those fields that are made from it.
+
+    Args:
+        rows: ``int64[n]``, the rows of the dataset.
+        values: ``[n, ...]``, what it yielded.
+        lengths: ``int64[n]``, how many items of each row are no padding, where it pads.
+        marks: ``bool[n, length]``, True where an item is to be used, where it tells that.
+        frames: Where it yields images: how each lies in what was yielded; None for one that is missing.
+    """
+
+    rows: NDArray
+    values: NDArray
+    lengths: NDArray | None = None
+    marks: NDArray | None = None
+    frames: Sequence[Frame | None] | None = None
+
+    def at(self, places: NDArray) -> Made:
+        """Return what was yielded for some of the rows: those at `places`, ``int64[m]``."""
+        lengths, marks, frames = self.lengths, self.marks, self.frames
+        return Made(
+            self.rows[places],
+            self.values[places],
+            None if lengths is None else lengths[places],
+            None if marks is None else marks[places],
+            None if frames is None else [frames[place] for place in places],
+        )
+
+    @classmethod
+    def told(cls, rows: NDArray, values: NDArray, told: Sequence[Told]) -> Made:
+        """Return what was yielded, given what `PerSample.decode` told of each row."""
+        lengths = np.array([each if isinstance(each, int) else 0 for each in told], np.int64)
+        frames = None
+        if any(isinstance(each, Frame) for each in told) or values.ndim >= 3:
+            whole = Frame.whole(values.shape[1:3])
+            frames = [
+                each if isinstance(each, Frame) else whole if each is None else None for each in told
+            ]
+        return cls(rows, values, lengths, frames=frames)
 
 
 class Columnar(ABC):
@@ -63,11 +112,12 @@ class PerSample(ABC):
         """
 
     @abstractmethod
-    def decode(self, row: int, loaded: Any, out: NDArray) -> int | None:
+    def decode(self, row: int, loaded: Any, out: NDArray) -> Told:
         """Write what was loaded for row `row` to `out`, ``[*spec.shape]``, every element of it.
 
         Returns:
-            Where the field pads: how many items are no padding. Else None.
+            Where the field pads: how many items are no padding. Of an image: its frame. 0 for a sample
+            that is missing and was filled. Else None.
 
         Raises:
             BadValue: As `load`.
@@ -98,13 +148,16 @@ class Derived(ABC):
         self.of = of
 
     @abstractmethod
-    def derive(self, values: NDArray, lengths: NDArray | None, out: NDArray) -> None:
+    def derive(self, made: Made, out: NDArray) -> NDArray | None:
         """Write to `out`, ``[n, *spec.shape]``; deterministic and safe to call from several threads.
 
         Args:
-            values: What the other field yielded, ``[n, ...]``.
-            lengths: ``int64[n]``, how many items of each row are no padding, where that field pads.
+            made: What the other field yielded.
             out: Where to write.
+
+        Returns:
+            Where the field `marks` its items: ``bool[n, length]``, True where one is to be used. Else
+            None.
 
         Raises:
             BadValue: If a row cannot be used; its `row` counts from the first of these rows.
@@ -166,6 +219,16 @@ class Field(ABC):
     @property
     def pads(self) -> tuple[int, str] | None:
         """The length that it pads its first axis to, and the end: ``"post"`` or ``"pre"``."""
+        return None
+
+    @property
+    def marks(self) -> bool:
+        """Whether it tells which of its items are to be used, so that there can be a mask of them."""
+        return self.pads is not None
+
+    @property
+    def canvas(self) -> tuple[int, int] | None:
+        """The (height, width) of its images before `preprocess`; None where that is what it yields."""
         return None
 
     @property
@@ -241,7 +304,7 @@ class Field(ABC):
 
 @dataclass(frozen=True)
 class Link(Field):
-    """A field that is made from another field of the dataset, not from columns.
+    """A field that is made from another field of the dataset, and maybe from columns as well.
 
     Args:
         of: The name of the other field.

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from multifeed.errors import BadValue
-from multifeed.fields.base import Base, Columnar, Derived, Field, PerSample, Reader
+from multifeed.fields.base import Base, Columnar, Derived, Field, Made, PerSample, Reader, Told
 from multifeed.fields.gather import OneByOne
 from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.table import Columns
@@ -76,7 +76,10 @@ class Chain(Rows):
 
     def bind(self, field: Field, learned: Mapping[str, Any] | None) -> Reader:
         readers = self._each(lambda part: part.bind(field, learned))
-        return readers[0] if isinstance(readers[0], Derived) else self._chained(readers)
+        if not isinstance(readers[0], Derived):
+            return self._chained(readers)
+        # What reads no columns does the same in every part.
+        return _ChainedDerived(self, readers) if field.reads else readers[0]
 
     def base(self, field: Field, learned: Mapping[str, Any] | None) -> Base:
         bases = self._each(lambda part: part.base(field, learned))
@@ -150,7 +153,7 @@ class _ChainedSamples(PerSample):
         reader, there = self._at(row)
         return reader.load(there)
 
-    def decode(self, row: int, loaded: Any, out: NDArray) -> int | None:
+    def decode(self, row: int, loaded: Any, out: NDArray) -> Told:
         reader, there = self._at(row)
         return reader.decode(there, loaded, out)
 
@@ -169,6 +172,31 @@ class _ChainedSamples(PerSample):
     def _at(self, row: int) -> tuple[PerSample, int]:
         chain = self._chain
         return self._readers[chain._part_of[row]], int(chain._row_in[row])
+
+
+class _ChainedDerived(Derived):
+    def __init__(self, chain: Chain, readers: Sequence[Derived]) -> None:
+        super().__init__(readers[0].of)
+        self.spec = readers[0].spec
+        self._chain, self._readers = chain, readers
+
+    def derive(self, made: Made, out: NDArray) -> NDArray | None:
+        marks = None
+        for number, here in self._chain._cut(made.rows):
+            piece = np.empty((len(here), *self.spec.shape), self.spec.dtype)
+            part = made.at(here)
+            part = replace(part, rows=self._chain._row_in[part.rows])
+            try:
+                found = self._readers[number].derive(part, piece)
+            except BadValue as error:
+                row = None if error.row is None else int(here[error.row])
+                raise BadValue(error.reason, error.remedy, row=row) from error
+            out[here] = piece
+            if found is not None:
+                if marks is None:
+                    marks = np.zeros((len(made.rows), *found.shape[1:]), bool)
+                marks[here] = found
+        return marks
 
 
 def _joined(pieces: Sequence[pa.Array]) -> pa.Array:

@@ -16,6 +16,7 @@ from PIL import Image as PILImage
 from multifeed.errors import BadValue, DeclarationError, lines
 from multifeed.fields.base import Base, Field, Learned, PerSample
 from multifeed.fields.decode import CHANNELS, Size, decode, formats, orientation_of
+from multifeed.fields.frame import Frame, between, resizing
 from multifeed.fields.resize import resize
 from multifeed.fields.rows import Cells, NDArray, Source
 from multifeed.fields.shared import (
@@ -137,6 +138,10 @@ class Image(Field):
     def spec(self, columns: Columns, learned: Learned | None) -> Spec:
         return preprocessed_spec(self._spec, self.preprocess)
 
+    @property
+    def canvas(self) -> Size:
+        return self._size
+
     def bind(self, source: Source, learned: Learned | None) -> PerSample:
         reader = _ImageReader(self, *self._files(source))
         is_null = source.cells(self.column).is_null()
@@ -202,36 +207,50 @@ class _ImageReader(PerSample):
         data: bytes = value if self._folder is None else self._folder.read(value)
         return data
 
-    def decode(self, row: int, loaded: bytes, out: NDArray) -> None:
+    def decode(self, row: int, loaded: bytes, out: NDArray) -> Frame:
         if self._field.dtype == "uint8":
-            self._read_pixels(loaded, out)
-            return
+            return self._read_pixels(loaded, out)
         pixels = self._scratch.array("pixels", self.spec.shape)
-        self._read_pixels(loaded, pixels)
+        frame = self._read_pixels(loaded, pixels)
         store(pixels, out, scale=self._field.scale)
+        return frame
 
     def describe(self, row: int, loaded: bytes) -> dict[str, Any]:
         return as_found(loaded)
 
-    def _read_pixels(self, data: bytes, out: NDArray) -> None:
+    def _read_pixels(self, data: bytes, out: NDArray) -> Frame:
         if self._base_size == self._size:
-            self._read_base(data, out)
-            return
+            return self._read_base(data, out)
         base = self._scratch.array("base", (*self._base_size, self.spec.shape[2]))
-        self._read_base(data, base)
+        frame = self._read_base(data, base)
         resize(base, out, self._field.interpolation, antialias=self._field.antialias)
+        return frame.then(resizing(self._base_size, self._size))
 
-    def _read_base(self, data: bytes, out: NDArray) -> None:
-        """Decode, orient, crop or pad, and resize to the base image."""
+    def _read_base(self, data: bytes, out: NDArray) -> Frame:
+        """Decode, orient, crop or pad, and resize to the base image; return how it lies in that."""
         field = self._field
         memory = partial(self._scratch.array, "decoded")
-        image = decode(data, field.color_mode, self._least_size, memory)
+        found: list[Size] = []
+
+        def least_size(height: int, width: int) -> Size:
+            found.append((height, width))
+            return self._least_size(height, width)
+
+        image = decode(data, field.color_mode, least_size, memory)
         kept, filled = self._windows(*image.shape[:2])
         if filled != self._base_size:
             out.fill(0)
         resize(
             _centre(image, kept), _centre(out, filled), field.interpolation, antialias=field.antialias
         )
+        # A JPEG that was decoded at a scale is whole as well, but for the rounding of its size: less
+        # than half a pixel, and it is never smaller than what it becomes.
+        size: Size = image.shape[:2]
+        source = found[0] if found else size
+        by_rows, by_columns = source[0] / size[0], source[1] / size[1]
+        top, left, height, width = _middle(size, kept)
+        window = top * by_rows, left * by_columns, height * by_rows, width * by_columns
+        return Frame(source, between(window, _middle(self._base_size, filled)))
 
     def _windows(self, height: int, width: int) -> tuple[Size, Size]:
         """Return the size of what is kept of an image, and of what it fills of the base image."""
@@ -299,8 +318,8 @@ class _BaseReader(_ImageReader):
         super().__init__(field, cells, folder)
         self.spec = Spec((*self._base_size, CHANNELS[field.color_mode]), "uint8")
 
-    def decode(self, row: int, loaded: bytes, out: NDArray) -> None:
-        self._read_base(loaded, out)
+    def decode(self, row: int, loaded: bytes, out: NDArray) -> Frame:
+        return self._read_base(loaded, out)
 
 
 class _Scratch(threading.local):
@@ -329,9 +348,13 @@ def _largest(height: int, width: int, aspect: float) -> Size:
 
 def _centre(image: NDArray, size: Size) -> NDArray:
     """Return the view of the window of a size in the middle of an image."""
-    height, width = size
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    top, left, height, width = _middle((image.shape[0], image.shape[1]), size)
     return image[top : top + height, left : left + width]
+
+
+def _middle(size: Size, window: Size) -> tuple[int, int, int, int]:
+    """Return the window (top, left, height, width) of a size in the middle of an image of another."""
+    return (size[0] - window[0]) // 2, (size[1] - window[1]) // 2, *window
 
 
 def _checked_size(what: str, value: object) -> Size:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multifeed.errors import DeclarationError, lines
-from multifeed.fields.base import Derived, Field, Learned, Link
+from multifeed.fields.base import Derived, Field, Learned, Link, Made
 from multifeed.fields.rows import NDArray, Source
 from multifeed.spec import Spec
 from multifeed.table import Columns
@@ -18,10 +18,12 @@ class Mask(Link):
     """The padding mask of a padded field, ``bool[length]``: True where an item is the sample's own.
 
     It goes to attention layers as ``attention_mask``, to others as ``mask``. A sample that is missing,
-    and was filled, has no item of its own.
+    and was filled, has no item of its own. Of `Points` and `Boxes`, those that have left the image are
+    masked as well.
 
     Args:
-        of: The name of the padded field: a `Text`, or an `Array` with ``pad_to=``.
+        of: The name of the padded field: a `Text`, or an `Array` with ``pad_to=``; or `Points` or
+            `Boxes`.
 
     Raises:
         DeclarationError: If there is no such field, or it does not pad.
@@ -37,41 +39,39 @@ class Mask(Link):
     """
 
     def linked(self, other: Field) -> Mask:
-        if other.pads is None:
+        if not other.marks:
             raise DeclarationError(
                 lines(
                     f"a mask says what is padding, and {self.of!r} ({type(other).__name__}) does not "
                     "pad.",
-                    "Name a Text, or an Array with pad_to=<length>.",
+                    "Name a Text, an Array with pad_to=<length>, Points or Boxes.",
                 )
             )
         return super().linked(other)
 
     def check(self, columns: Columns) -> None:
         found = self.other.spec(columns, None)
-        if found.shape[:1] != self._spec.shape:
+        if self.other.pads is not None and found.shape[:1] != self._padding[:1]:
             raise DeclarationError(
                 lines(
                     f"a mask has one value for each item of {self.of!r}, which pads to "
-                    f"{self._spec.shape[0]} items and then becomes {found} by preprocess.",
+                    f"{self._padding[0]} items and then becomes {found} by preprocess.",
                     "Leave the first axis as it is in preprocess, or leave the mask out.",
                 )
             )
 
     def spec(self, columns: Columns, learned: Learned | None) -> Spec:
-        return self._spec
+        if self.other.pads is not None:
+            return Spec(self._padding[:1], "bool")
+        return Spec(self.other.spec(columns, learned).shape[:1], "bool")
 
     def bind(self, source: Source, learned: Learned | None) -> Derived:
-        return _Mask(self.of, self._spec, at_end=self._padding[1] == "post")
+        spec = self.spec(source.columns, learned)
+        return _Mask(self.of, spec, at_end=self._padding[1] == "post")
 
     @property
     def _padding(self) -> tuple[int, str]:
-        # `linked` refuses a field that does not pad.
         return self.other.pads or (0, "post")
-
-    @property
-    def _spec(self) -> Spec:
-        return Spec((self._padding[0],), "bool")
 
 
 class _Mask(Derived):
@@ -82,6 +82,9 @@ class _Mask(Derived):
         if not at_end:
             self._places = self._places[::-1]
 
-    def derive(self, values: NDArray, lengths: NDArray | None, out: NDArray) -> None:
-        # A field that pads tells its lengths.
-        np.less(self._places, np.asarray(lengths)[:, None], out=out)
+    def derive(self, made: Made, out: NDArray) -> None:
+        if made.marks is not None:
+            out[...] = made.marks
+        else:
+            # A field that pads tells its lengths.
+            np.less(self._places, np.asarray(made.lengths)[:, None], out=out)

@@ -8,14 +8,14 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 
 from multifeed.errors import BadValue, DeclarationError, lines
-from multifeed.fields.base import Derived, Field, Learned, Link
+from multifeed.fields.base import Derived, Field, Learned, Link, Made
 from multifeed.fields.rows import NDArray, Source
 from multifeed.fields.shared import check_scale, store
 from multifeed.spec import Spec
 from multifeed.table import Columns
 
 # Kinds of augmentation that a copy can be taken before.
-KINDS = ("color", "noise")
+KINDS = ("color", "noise", "mix")
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class Same(Link):
         dtype: Dtype of the copy; that of the other field by default. A loss on uint8 pixels from 0 to
             255 is seldom meant, and warned about in targets: see the example.
         scale: Multiplied with every value where `dtype` is a float, e.g. ``1/255``.
-        before: Kinds of augmentation that the copy is taken before, ``"color"`` and ``"noise"``: it then
-            has the same geometry as the other field, but is clean. By default it has all of them.
+        before: Kinds of augmentation that the copy is taken before, ``"color"``, ``"noise"`` and
+            ``"mix"``: it then has the same geometry as the other field, but is clean. By default it has
+            all of them; of a mixed field it is the mixture.
 
     Raises:
         DeclarationError: If there is no such field, or an option is unknown.
@@ -67,7 +68,7 @@ class Same(Link):
         kinds = (self.before,) if isinstance(self.before, str) else tuple(self.before)
         for kind in kinds:
             if kind not in KINDS:
-                listed = " and ".join(repr(each) for each in KINDS)
+                listed = "{!r}, {!r} and {!r}".format(*KINDS)
                 raise DeclarationError(
                     lines(
                         f"before= names kinds of augmentation, {listed}; received {kind!r}.",
@@ -112,9 +113,9 @@ class _Copy(Derived):
         self.spec = spec
         self._scale = scale
 
-    def derive(self, values: NDArray, lengths: NDArray | None, out: NDArray) -> None:
+    def derive(self, made: Made, out: NDArray) -> None:
         try:
-            store(values, out, scale=self._scale, rows=np.arange(len(values)))
+            store(made.values, out, scale=self._scale, rows=np.arange(len(out)))
         except BadValue as error:
             remedy = f"Pass mf.Same({self.of!r}, dtype=...) a dtype that holds it."
             raise BadValue(error.reason, remedy, row=error.row) from error

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from multifeed.errors import BadValue, DeclarationError, lines
-from multifeed.fields.base import Field, PerSample
+from multifeed.fields.base import Field, PerSample, Told
 from multifeed.fields.rows import NDArray
 from multifeed.spec import Spec
 from multifeed.table import is_text
@@ -161,12 +161,12 @@ class _Preprocessed(PerSample):
     def load(self, row: int) -> Any:
         return self._inner.load(row)
 
-    def decode(self, row: int, loaded: Any, out: NDArray) -> int | None:
+    def decode(self, row: int, loaded: Any, out: NDArray) -> Told:
         # A fresh array each time: the user's function may keep what it is given.
         sample = np.empty(self._inner.spec.shape, self._inner.spec.dtype)
-        length = self._inner.decode(row, loaded, sample)
+        told = self._inner.decode(row, loaded, sample)
         apply_preprocess(self._preprocess, sample, self.spec, out)
-        return length
+        return told
 
     def file(self, row: int) -> str | None:
         return self._inner.file(row)
@@ -194,7 +194,7 @@ class Filled(PerSample):
     def load(self, row: int) -> Any:
         return None if self._is_null[row] else self._inner.load(row)
 
-    def decode(self, row: int, loaded: Any, out: NDArray) -> int | None:
+    def decode(self, row: int, loaded: Any, out: NDArray) -> Told:
         if not self._is_null[row]:
             return self._inner.decode(row, loaded, out)
         out[...] = self._fill

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from multifeed.dataset import Dataset
-from multifeed.errors import DeclarationError, lines
+from multifeed.errors import BadValue, DeclarationError, lines
 from multifeed.family import learned_by
 from multifeed.fields.base import Columnar, Derived, Field, Learned, Link, PerSample, Remark
 from multifeed.fields.category import Category
@@ -147,7 +147,7 @@ class _Check:
         self._add(name, remarks)
         if bound is None:
             return
-        derived = self._derived(name)
+        derived = self._derived(name, bound.rows)
         if isinstance(bound.reader, Columnar):
             self._read(name, bound, read_columns(bound.reader, derived, len(bound.rows)))
         elif isinstance(bound.reader, PerSample):
@@ -217,14 +217,25 @@ class _Check:
                         advance(seen.stop - seen.start)
         return digests
 
-    def _derived(self, of: str) -> dict[str, Derived]:
-        """Return the readers of the fields that are made from field `of`."""
+    def _derived(self, of: str, kept: NDArray) -> dict[str, Derived]:
+        """Return the readers, of the rows at `kept`, of the fields that are made from field `of`."""
         found = {}
         for name, field in self._data.fields.items():
-            if isinstance(field, Link) and field.of == of:
-                reader = self._data.source.bind(field, _learned(self._data, name, field))
-                if isinstance(reader, Derived):
-                    found[name] = reader
+            if not isinstance(field, Link) or field.of != of:
+                continue
+            rows, learned = self._data.source, _learned(self._data, name, field)
+            if len(kept) < len(rows):
+                rows = rows.take(kept)
+            try:
+                reader = rows.bind(field, learned)
+            except BadValue:
+                # Of columns that it reads itself; what is made of the rest is not looked at then.
+                left_out = np.ones(len(self._data), bool)
+                left_out[kept] = False
+                self._add(name, bind(self._data.source, field, learned, left_out)[1])
+                continue
+            if isinstance(reader, Derived):
+                found[name] = reader
         return found
 
     def _add(self, name: str, remarks: Iterable[Remark], bound: Bound | None = None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from multifeed.errors import BadValue
-from multifeed.fields.base import Columnar, Derived, Field, PerSample, Reader, Remark
+from multifeed.fields.base import Columnar, Derived, Field, Made, PerSample, Reader, Remark
 from multifeed.fields.rows import NDArray, Rows
 from multifeed.fields.shared import first_line
 from multifeed.health.values import blank, not_finite
@@ -201,7 +201,7 @@ def _read(reader: PerSample, derived: Derivations, seen: Seen) -> None:
                 seen.digests[place] = hashlib.blake2b(loaded, digest_size=DIGEST_BYTES).digest()
                 with suppress(OSError):  # It may be gone by now.
                     seen.sizes.add(_size(file, loaded))
-            length = reader.decode(place, loaded, values.reshape(reader.spec.shape))
+            told = reader.decode(place, loaded, values.reshape(reader.spec.shape))
         except Exception as error:
             seen.faults.append((None, place, error, file))
             continue
@@ -209,22 +209,19 @@ def _read(reader: PerSample, derived: Derivations, seen: Seen) -> None:
         # What cannot be described can be trained on all the same.
         with suppress(Exception):
             seen.described[place] = reader.describe(place, loaded)
-        _derive(derived, values, np.array([length or 0]), place, seen)
+        _derive(derived, Made.told(np.array([place]), values, [told]), seen)
 
 
-def _derive(
-    derived: Derivations, values: NDArray, lengths: NDArray | None, place: int, seen: Seen
-) -> None:
+def _derive(derived: Derivations, made: Made, seen: Seen) -> None:
     """Make the values that other fields make of these; those can fail as well."""
     for name, reader in derived.items():
-        out = np.empty((len(values), *reader.spec.shape), reader.spec.dtype)
+        out = np.empty((len(made.rows), *reader.spec.shape), reader.spec.dtype)
 
         def attempt(some: NDArray, reader: Derived = reader, out: NDArray = out) -> None:
-            some_lengths = None if lengths is None else lengths[some]
-            reader.derive(values[some], some_lengths, out[: len(some)])
+            reader.derive(made.at(some), out[: len(some)])
 
-        for number, error in _refused(attempt, np.arange(len(values)), Exception):
-            seen.faults.append((name, place + number, error, None))
+        for number, error in _refused(attempt, np.arange(len(made.rows)), Exception):
+            seen.faults.append((name, int(made.rows[number]), error, None))
 
 
 def _hash(reader: PerSample, sizes: Collection[int], seen: Seen) -> None:
@@ -259,7 +256,7 @@ def read_columns(reader: Columnar, derived: Derivations, count: int) -> Generato
         else:
             values = out[: len(rows)]
             seen.judge(start, values)
-            _derive(derived, values, lengths, start, seen)
+            _derive(derived, Made(rows, values, lengths), seen)
         yield seen
 
 
@@ -273,4 +270,4 @@ def _one_by_one(reader: Columnar, derived: Derivations, seen: Seen) -> None:
             seen.faults.append((None, place, error, None))
         else:
             seen.judge(place, values)
-            _derive(derived, values, lengths, place, seen)
+            _derive(derived, Made(np.array([place]), values, lengths), seen)
