@@ -35,6 +35,9 @@ _ORDER_BLOCK = 16_384
 # Rows gathered at once where batches are small, and the bytes that this may take.
 _GATHER_ROWS = 1_024
 _GATHER_BYTES = 4 * 2**20
+# Bytes of recycled memory that are kept at least: JAX runs some 35 batches ahead, and what it gives back
+# in one go will be asked for again.
+_KEEP_BYTES = 2**30
 # Tasks that a batch is cut into for each worker. Small ones keep all workers busy to a batch's end,
 # and `close`, which lets running tasks end, short; a task costs about 10 µs.
 _PIECES = 8
@@ -133,7 +136,7 @@ class Feed:
             samples -= samples % batch_size
         self._recipe = _Recipe(
             plan=plan,
-            pool=Pool(keep=self.prefetch + 4),
+            pool=Pool(plan.specs, max(_KEEP_BYTES, (self.prefetch + 4) * batch_bytes)),
             order=shuffled(len(data)) if shuffle else sequential(len(data)),
             seed=seed,
             samples=samples,
@@ -414,8 +417,7 @@ class _Recipe:
 
     def lease(self, batches: int = 1) -> Buffers:
         """Return memory for whole batches, even where the last will be smaller: it fits all."""
-        rows = batches * self.batch_size
-        return {name: self.pool.lease(rows, spec) for name, spec in self.plan.specs.items()}
+        return self.pool.lease(batches * self.batch_size)
 
 
 class _Tally:
@@ -519,15 +521,20 @@ class _ColumnRun(_Run):
         number, place = divmod(self._number, recipe.batches)
         rows = self._rows(number, *recipe.slots(place, self._batches_at_once))
         buffers = recipe.lease(self._batches_at_once)
-        recipe.plan.fill_columns(rows, cut(buffers, len(rows)), recipe.meter)
-        buffers = recipe.pad(buffers, len(rows))
         size = recipe.batch_size
+        is_full = len(rows) == self._batches_at_once * size
+        recipe.plan.fill_columns(rows, buffers if is_full else cut(buffers, len(rows)), recipe.meter)
+        self._number += -(-len(rows) // size)
+        if not is_full:
+            buffers = recipe.pad(buffers, len(rows))
+        if self._batches_at_once == 1:
+            self._ready.append(recipe.plan.structure.pack(buffers))
+            return
         starts = range(0, len(rows), size)
         views = {
             name: [buffer[start : start + size] for start in starts] for name, buffer in buffers.items()
         }
         self._ready.extend(recipe.plan.structure.pack_many(views))
-        self._number += len(self._ready)
 
 
 class _ThreadRun(_Run):
