@@ -8,6 +8,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
+from copy import copy
 from functools import partial
 from itertools import count
 from time import perf_counter
@@ -17,13 +18,14 @@ import numpy as np
 
 from multifeed.batch import Buffers, Plan, allocate, chunks, cut
 from multifeed.buffers import Pool
-from multifeed.dataset import ClassWeights, Dataset
+from multifeed.dataset import Dataset
 from multifeed.errors import DeclarationError, lines
 from multifeed.fields.shared import at_least, at_least_one
 from multifeed.meter import Meter
 from multifeed.order import Order, sequential, shuffled, whole_seed
-from multifeed.report import Report
+from multifeed.report import FeedReport
 from multifeed.structure import Structure, flat
+from multifeed.weights import ClassWeights
 from multifeed.workers.cpus import usable_cpus
 from multifeed.workers.threads import Job, OrderedThreads
 
@@ -203,8 +205,7 @@ class Feed:
     def __iter__(self) -> Iterator[Batch]:
         """Serve one epoch; the next pass serves the next one."""
         epoch, served, steps, run = self._epoch, 0, len(self), None
-        waited_s = 0.0
-        began = ended = perf_counter()
+        tally = self._tally.open(self._recipe, epoch)
         try:
             while served < steps:
                 if run is None or not run.is_usable:
@@ -214,13 +215,13 @@ class Feed:
                     ready = [run.get()]
                 except _ClosedError:
                     continue
-                ended = perf_counter()
-                waited_s += ended - asked
-                served += 1
+                tally.ended = ended = perf_counter()
+                tally.waited_s += ended - asked
+                tally.served = served = served + 1
                 # Popped, so that this frame does not keep the batch while the next one is built.
                 yield ready.pop()
         finally:
-            self._tally.add(self._recipe, epoch, 0, served, waited_s, ended - began - waited_s)
+            self._tally.close(tally)
             if run is not None:
                 self._give_back(run, epoch, served, keep=served == steps)
             if served == steps:
@@ -276,14 +277,15 @@ class Feed:
         plan.fill(rows, buffers)
         return plan.structure.pack(buffers)
 
-    def report(self) -> Report:
+    def report(self) -> FeedReport:
         """Return how fast this feed has been so far, who waited, and what took the time."""
-        tally, recipe = self._tally, self._recipe
-        return Report(
-            batches=tally.batches,
-            samples=tally.samples,
-            waited_s=tally.waited_s,
-            worked_s=tally.worked_s,
+        recipe = self._recipe
+        batches, samples, waited_s, worked_s = self._tally.read()
+        return FeedReport(
+            batches=batches,
+            samples=samples,
+            waited_s=waited_s,
+            worked_s=worked_s,
             workers=self.workers if recipe.plan.reads_samples else 0,
             processors=usable_cpus(),
             fields=recipe.meter.read(),
@@ -428,6 +430,28 @@ class _Tally:
         self.waited_s = self.worked_s = 0.0
         # The batch that would go on with the pass of the last one, and when that was handed over.
         self._next, self._ended = -1, 0.0
+        self._open: list[_Passing] = []
+
+    def open(self, recipe: _Recipe, epoch: int) -> _Passing:
+        """Return where a pass by hand counts, until it is closed."""
+        passing = _Passing(recipe, epoch)
+        self._open.append(passing)
+        return passing
+
+    def close(self, passing: _Passing) -> None:
+        """Add what a pass has counted."""
+        self._open.remove(passing)
+        recipe, waited_s = passing.recipe, passing.waited_s
+        worked_s = passing.ended - passing.began - waited_s
+        self.add(recipe, passing.epoch, 0, passing.served, waited_s, worked_s)
+
+    def read(self) -> tuple[int, int, float, float]:
+        """Return batches, samples, and seconds waited and worked, those of open passes included."""
+        whole = copy(self)
+        whole._open = list(self._open)
+        for passing in list(whole._open):
+            whole.close(passing)
+        return whole.batches, whole.samples, whole.waited_s, whole.worked_s
 
     def add(
         self, recipe: _Recipe, epoch: int, step: int, count: int, waited_s: float, worked_s: float
@@ -446,6 +470,16 @@ class _Tally:
         worked_s = asked - self._ended if step and number == self._next else 0.0
         self._next, self._ended = number + 1, now
         self.add(recipe, epoch, step, 1, now - asked, worked_s)
+
+
+class _Passing:
+    """What one pass by hand has counted so far."""
+
+    __slots__ = ("began", "ended", "epoch", "recipe", "served", "waited_s")
+
+    def __init__(self, recipe: _Recipe, epoch: int) -> None:
+        self.recipe, self.epoch, self.served, self.waited_s = recipe, epoch, 0, 0.0
+        self.began = self.ended = perf_counter()
 
 
 class _Rows:
