@@ -1,7 +1,8 @@
-"""Running a job: a process per contestant, rounds in rotating order."""
+"""Running a job: a process per contestant, rounds in rotating order; a fresh process to weigh."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import pickle
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
@@ -19,6 +20,7 @@ import psutil
 from job import Job
 
 _SCRIPT = Path(__file__).with_name("contestant.py")
+_SCALES = Path(__file__).with_name("weigh.py")
 _MIB = 2**20
 
 
@@ -29,13 +31,20 @@ class ContestantError(Exception):
 class Contestant:
     """A handle on the process of one contestant, which idles until it is asked."""
 
-    def __init__(self, job: str, name: str, folder: Path, samples: int) -> None:
+    def __init__(
+        self, job: str, name: str, folder: Path, samples: int, environment: Mapping[str, str]
+    ) -> None:
         self.name = name
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
         command = [sys.executable, str(_SCRIPT), job, name, str(folder), str(samples)]
-        quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._log, env=quiet)
+        self._process = subprocess.Popen(
+            command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=self._log,
+            env=_environment() | dict(environment),
+        )
         self._requests = cast(IO[bytes], self._process.stdin)
         self._answers = cast(IO[bytes], self._process.stdout)
 
@@ -123,7 +132,7 @@ def run(
     with ExitStack() as stack:
         racers = []
         for name in names:
-            racer = Contestant(job_name, name, folder, samples)
+            racer = Contestant(job_name, name, folder, samples, job.environment)
             stack.callback(racer.close)
             try:
                 racer.receive()
@@ -139,16 +148,36 @@ def run(
                 measured = racer.ask(number)
                 results[racer.name]["rounds"].append(measured)
                 _say(f"{job_name}: round {number + 1}, {racer.name} {measured[job.clock]:.3f} s")
-    _compare_images(results, job.reference)
+    _compare_images(results, job.reference, job.uncompared)
     return results
 
 
-def _compare_images(results: dict[str, Any], reference: str) -> None:
+def weigh(job_name: str, folder: Path, samples: int, rounds: int) -> dict[str, Any]:
+    """Run a loop in a fresh process for each round; return what each held, in bytes."""
+    command = [sys.executable, str(_SCALES), job_name, str(folder), str(samples)]
+    results: dict[str, Any] = {"rounds": []}
+    for number in range(rounds):
+        ended = subprocess.run(command, capture_output=True, env=_environment(), check=False)
+        if ended.returncode:
+            *_, last = ended.stderr.decode(errors="replace").strip().splitlines() or ["no reason"]
+            _say(f"{job_name}: {last}")
+            return {"rounds": [], "failed": last}
+        measured = json.loads(ended.stdout)
+        results["rounds"].append(measured)
+        _say(f"{job_name}: round {number + 1}, {measured['seconds']:.1f} s")
+    return results
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
+
+
+def _compare_images(results: dict[str, Any], reference: str, uncompared: Sequence[str]) -> None:
     """Replace the images that the contestants sent by their PSNR against the reference's."""
     images = {name: result.pop("images", None) for name, result in results.items()}
     expected = images.get(reference)
     for name, shown in images.items():
-        if shown and expected and name != reference:
+        if shown and expected and name != reference and name not in uncompared:
             results[name]["psnr_db"] = _psnr(shown, expected)
 
 

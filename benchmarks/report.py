@@ -1,17 +1,20 @@
-"""From measured rounds to ratios and a Markdown table."""
+"""From what was measured to ratios, a Markdown table per job, and a summary of all limits."""
 
 from __future__ import annotations
 
-from statistics import median
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from statistics import linear_regression, mean, median
 from typing import Any
 
-from job import Job
+from job import OURS, Job, Limit, Weighing
 
-OURS = "multifeed"
+_MIB = 2**20
 _COLUMNS = [
     "contestant",
     "seconds, median (min to max)",
     "rows/s",
+    "ms/batch",
     "first batch, s",
     "CPU-µs/row",
     "memory, MiB: peak (before)",
@@ -19,14 +22,25 @@ _COLUMNS = [
     "multifeed is … times as fast (min to max)",
     "limit",
 ]
+_WEIGHED = ["after imports, MiB", "peak above it", "pool", "row table", "peak ÷ (pool + row table)"]
 
 
-def ratios(job: Job, results: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Return how many times as fast multifeed was as each other contestant, round by round."""
-    ours = results.get(OURS, {}).get("rounds")
+@dataclass(frozen=True)
+class Figure:
+    """One line of the summary; `met` is None where nothing is asked."""
+
+    name: str
+    wanted: str
+    reached: str
+    met: bool | None = None
+
+
+def ratios(job: Job, results: dict[str, Any], of: str = OURS) -> dict[str, dict[str, float]]:
+    """Return how many times as fast one contestant was as each other one, round by round."""
+    ours = results.get(of, {}).get("rounds")
     found = {}
     for name, result in results.items():
-        if not ours or name == OURS or "rounds" not in result:
+        if not ours or name == of or "rounds" not in result:
             continue
         pairs = zip(result["rounds"], ours, strict=True)
         each = [theirs[job.clock] / mine[job.clock] for theirs, mine in pairs]
@@ -34,28 +48,49 @@ def ratios(job: Job, results: dict[str, Any]) -> dict[str, dict[str, float]]:
     return found
 
 
-def heading(result: dict[str, Any], rounds: int) -> str:
+def heading(result: dict[str, Any], rounds: int, quick: bool) -> str:
     """Return the top of the page: when, where, with what."""
     machine = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
     versions = ", ".join(f"{name} {value}" for name, value in result["versions"].items())
-    command = f"python benchmarks/run.py {' '.join(result['jobs'])} --rounds {rounds}"
-    lines = [f"`{command}`", "", f"{result['date']}, commit {result['commit'] or 'unknown'}."]
+    options = f"--rounds {rounds}{' --quick' if quick else ''}"
+    lines = [f"`python benchmarks/run.py {' '.join(result['jobs'])} {options}`", ""]
+    lines += [f"{result['date']}, commit {result['commit'] or 'unknown'}."]
     lines += [f"Machine: {machine}.", f"Versions: {versions}.", ""]
     return "\n".join(["# Benchmarks", "", *lines])
 
 
-def markdown(job_name: str, job: Job, samples: int, results: dict[str, Any]) -> str:
+def summary(figures: Iterable[Figure]) -> str:
+    """Return the table of what was asked and what was reached."""
+    lines = ["| figure | at least | reached | met |", "| --- | --- | --- | --- |"]
+    for figure in figures:
+        met = {True: "yes", False: "**no**", None: ""}[figure.met]
+        lines.append(f"| {figure.name} | {figure.wanted} | {figure.reached} | {met} |")
+    return "\n".join([*lines, ""])
+
+
+def figures(job: Job | Weighing, name: str, measured: Any) -> Iterator[Figure]:
+    """Return the lines of the summary that a job gives."""
+    if isinstance(job, Weighing):
+        yield from _weights(job, name, measured)
+        return
+    for limit in job.limits:
+        yield _figure(limit, job, measured)
+    if job.limits and "rounds" in measured.get(OURS, {}):
+        ours = measured[OURS]
+        cpu = median(one["cpu_seconds"] / one["rows"] for one in ours["rounds"])
+        held = ours["peak_mib"] - ours["idle_mib"]
+        reached = f"{cpu * 1e6:,.2f} µs; {held:,.0f} MiB"
+        yield Figure(f"{name}: CPU time per sample; memory of an epoch", "reported", reached)
+
+
+def markdown(job_name: str, job: Job | Weighing, samples: int, measured: Any) -> str:
     """Return the heading and the table of one job."""
-    compared = ratios(job, results)
-    lines = [
-        f"## {job_name}",
-        "",
-        f"{samples:,} rows: {job.about}.",
-        "",
-        f"| {' | '.join(_COLUMNS)} |",
-        f"|{' --- |' * len(_COLUMNS)}",
-    ]
-    for name, result in results.items():
+    lines = [f"## {job_name}", "", f"{samples:,} rows: {job.about}.", ""]
+    if isinstance(job, Weighing):
+        return "\n".join([*lines, *_weighed(job, measured)]) + "\n"
+    compared = ratios(job, measured)
+    lines += _head(_COLUMNS)
+    for name, result in measured.items():
         if "failed" in result:
             reason = result["failed"].splitlines()[0]
             lines.append(f"| {name} | failed: {reason} |{' |' * (len(_COLUMNS) - 2)}")
@@ -63,6 +98,50 @@ def markdown(job_name: str, job: Job, samples: int, results: dict[str, Any]) -> 
             cells = [name, *_measured(job, result), *_judged(name, job, result, compared)]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _head(columns: list[str]) -> list[str]:
+    return [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
+
+
+def _figure(limit: Limit, job: Job, measured: dict[str, Any]) -> Figure:
+    """Judge one limit; of several contestants, the one that does best counts."""
+    if limit.most_s is not None:
+        wanted = f"< {limit.most_s:g} s"
+        if "rounds" not in measured.get(OURS, {}):
+            return Figure(limit.figure, wanted, "not measured")
+        seconds = [one[job.clock] for one in measured[OURS]["rounds"]]
+        reached = f"{median(seconds):.3f} s ({min(seconds):.3f} to {max(seconds):.3f})"
+        return Figure(limit.figure, wanted, reached, median(seconds) < limit.most_s)
+    wanted = _wanted(limit)
+    compared = ratios(job, measured, limit.of)
+    against = [name for name in limit.over if name in compared]
+    if not against:
+        return Figure(limit.figure, wanted, "not measured")
+    best = min(against, key=lambda name: compared[name]["median"])
+    found = _found(limit, compared[best])
+    reached = found if len(limit.over) == 1 else f"{found}: {best}"
+    return Figure(limit.figure, wanted, reached, _is_met(limit, compared[best]["median"]))
+
+
+def _wanted(limit: Limit) -> str:
+    if limit.least is not None:
+        return f"≥ {limit.least:g}"
+    return "reported" if limit.most is None else f"≤ {limit.most:g}"
+
+
+def _found(limit: Limit, ratio: dict[str, float]) -> str:
+    """Return a ratio as the limit asks for it: times as fast, or times as long."""
+    low, middle, high = ratio["min"], ratio["median"], ratio["max"]
+    if limit.takes_longer:
+        low, middle, high = 1 / high, 1 / middle, 1 / low
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _is_met(limit: Limit, ratio: float) -> bool | None:
+    if limit.least is not None:
+        return ratio >= limit.least
+    return None if limit.most is None else 1 / ratio <= limit.most
 
 
 def _measured(job: Job, result: dict[str, Any]) -> list[str]:
@@ -74,6 +153,7 @@ def _measured(job: Job, result: dict[str, Any]) -> list[str]:
     return [
         f"{median(seconds):.3f} ({min(seconds):.3f} to {max(seconds):.3f})",
         f"{speed:,.0f}",
+        f"{1e3 * job.batch_size / speed:,.3f}",
         f"{median(one['first_batch_seconds'] for one in rounds):.3f}",
         f"{cpu * 1e6:,.2f}",
         f"{result['peak_mib']:,.0f} ({result['idle_mib']:,.0f})",
@@ -83,15 +163,70 @@ def _measured(job: Job, result: dict[str, Any]) -> list[str]:
 
 def _judged(name: str, job: Job, result: dict[str, Any], compared: dict[str, Any]) -> list[str]:
     """Return the cells for the ratio and its limit; a limit that was missed is marked."""
-    if name == OURS and job.limit_s is not None:
-        seconds = median(one[job.clock] for one in result["rounds"])
-        return ["", _limit(f"< {job.limit_s:g} s", kept=seconds < job.limit_s)]
-    ratio, least = compared.get(name), job.limits.get(name)
+    for limit in job.limits:
+        if name == OURS and limit.most_s is not None:
+            seconds = median(one[job.clock] for one in result["rounds"])
+            return ["", _marked(f"< {limit.most_s:g} s", seconds < limit.most_s)]
+    ratio = compared.get(name)
     if ratio is None:
-        return ["", "" if least is None else f"≥ {least:g}"]
+        return ["", ""]
     found = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
-    return [found, "" if least is None else _limit(f"≥ {least:g}", kept=ratio["median"] >= least)]
+    for limit in job.limits:
+        if name in limit.over and _wanted(limit) != "reported":
+            wanted = _wanted(limit)
+            if limit.takes_longer:
+                wanted = f"{_found(limit, ratio)} times as long: {wanted}"
+            return [found, _marked(wanted, _is_met(limit, ratio["median"]))]
+    return [found, ""]
 
 
-def _limit(text: str, *, kept: bool) -> str:
-    return text if kept else f"{text} **falls short**"
+def _marked(text: str, met: bool | None) -> str:
+    return f"{text} **falls short**" if met is False else text
+
+
+def _weighed(job: Weighing, measured: dict[str, Any]) -> list[str]:
+    if "failed" in measured:
+        return [f"Failed: {measured['failed']}"]
+    epochs = f"epochs {job.first} to {job.epochs}"
+    lines = _head(["round", *_WEIGHED, f"growth over {epochs}", "seconds"])
+    for number, one in enumerate(measured["rounds"], start=1):
+        sizes = [one["baseline"], _held(one), one["pool"], one["table"]]
+        cells = [f"{size / _MIB:,.1f}" for size in sizes]
+        cells += [f"{_share(one):.2f}", f"{100 * _growth(job, one):.2f} %", f"{one['seconds']:.1f}"]
+        lines.append(f"| {number} | {' | '.join(cells)} |")
+    return lines
+
+
+def _weights(job: Weighing, name: str, measured: dict[str, Any]) -> Iterator[Figure]:
+    peak = f"{name}: peak above the imports ÷ (pool + row table)"
+    growth = f"{name}: growth over epochs {job.first} to {job.epochs}"
+    most_peak, most_growth = f"≤ {job.most:g}", f"≤ {100 * job.most_growth:g} %"
+    rounds = measured["rounds"]
+    if not rounds:
+        yield Figure(peak, most_peak, "not measured")
+        yield Figure(growth, most_growth, "not measured")
+        return
+    shares = [_share(one) for one in rounds]
+    reached = f"{median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
+    yield Figure(peak, most_peak, reached, median(shares) <= job.most)
+    growths = [_growth(job, one) for one in rounds]
+    low, middle, high = (100 * value for value in (min(growths), median(growths), max(growths)))
+    reached = f"{middle:.2f} % ({low:.2f} to {high:.2f})"
+    yield Figure(growth, most_growth, reached, median(growths) <= job.most_growth)
+
+
+def _held(one: dict[str, Any]) -> int:
+    """Return the bytes at the peak above those after the imports."""
+    held: int = max(one["peaks"]) - one["baseline"]
+    return held
+
+
+def _share(one: dict[str, Any]) -> float:
+    return _held(one) / (one["pool"] + one["table"])
+
+
+def _growth(job: Weighing, one: dict[str, Any]) -> float:
+    """Return by what part the peaks of the later epochs grow, along the line that fits them best."""
+    peaks = [peak - one["baseline"] for peak in one["peaks"][job.first - 1 :]]
+    slope = linear_regression(range(len(peaks)), peaks).slope
+    return slope * (len(peaks) - 1) / mean(peaks)

@@ -19,7 +19,7 @@ import contest
 import data
 import psutil
 import report
-from job import WORKERS
+from job import WORKERS, Job, Weighing
 from jobs import JOBS
 
 _PACKAGES = [
@@ -34,6 +34,9 @@ _PACKAGES = [
     "tensorflow",
     "torch",
     "grain",
+    "albumentations",
+    "scipy",
+    "jax",
 ]
 
 
@@ -42,32 +45,37 @@ def main() -> None:
     options = _options()
     if options.clean:
         for name in options.jobs or JOBS:
-            for folder in options.data.glob(f"{name}-[0-9]*"):
+            for folder in options.data.glob(f"{JOBS[name].data or name}-[0-9]*"):
                 shutil.rmtree(folder)
         return
     if hasattr(os, "sched_setaffinity"):
         cpus = sorted(os.sched_getaffinity(0))[:WORKERS]
         os.sched_setaffinity(0, cpus)  # the contestants inherit it
     result = _circumstances()
-    tables = []
+    tables, figures = [], []
     for name in options.jobs or list(JOBS):
         job = JOBS[name]
-        samples = options.samples or job.samples
-        folder = options.data / f"{name}-{samples}"
+        samples = options.samples or (job.quick if options.quick else job.samples)
+        folder = options.data / f"{job.data or name}-{samples}"
         data.write_once(folder, job.prepare, samples)
-        names = [one for one in job.contestants if one in (options.only or job.contestants)]
-        measured = contest.run(job, name, names, folder, samples, options.rounds)
-        result["jobs"][name] = {
-            "samples": samples,
-            "contestants": measured,
-            "ratios": report.ratios(job, measured),
-        }
+        measured: Any
+        if isinstance(job, Weighing):
+            measured = contest.weigh(name, folder, samples, options.rounds)
+            result["jobs"][name] = {"samples": samples} | measured
+        else:
+            names = [one for one in job.contestants if one in (options.only or job.contestants)]
+            measured = contest.run(job, name, names, folder, samples, options.rounds)
+            compared = report.ratios(job, measured)
+            result["jobs"][name] = {"samples": samples, "contestants": measured, "ratios": compared}
+        figures.extend(report.figures(job, name, measured))
         tables.append(report.markdown(name, job, samples, measured))
         print(tables[-1], flush=True)
+    print(report.summary(figures))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        page = "\n".join([report.heading(result, options.rounds), *tables])
+        head = report.heading(result, options.rounds, options.quick)
+        page = "\n".join([head, report.summary(figures), *tables])
         options.json.with_suffix(".md").write_text(page, encoding="utf-8")
 
 
@@ -78,7 +86,8 @@ def _names(text: str) -> list[str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("jobs", nargs="*", metavar="job", help=f"{', '.join(JOBS)}; default: all")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help="default: 5, or 1 with --quick")
+    parser.add_argument("--quick", action="store_true", help="tiny data: shows that all runs, no more")
     parser.add_argument("--samples", type=int, help="rows or keys, instead of each job's own count")
     parser.add_argument("--only", type=_names, metavar="NAME,NAME", help="only these contestants")
     parser.add_argument("--json", type=Path, help="result file; a .md is written next to it")
@@ -90,9 +99,12 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--clean", action="store_true", help="remove the data, do no more")
     options = parser.parse_args()
+    if options.rounds is None:
+        options.rounds = 1 if options.quick else 5
     if unknown := set(options.jobs) - set(JOBS):
         parser.error(f"no such job: {', '.join(sorted(unknown))}; there are {', '.join(JOBS)}")
-    known = {name for job in JOBS.values() for name in job.contestants}
+    jobs = [job for job in JOBS.values() if isinstance(job, Job)]
+    known = {name for job in jobs for name in job.contestants}
     if unknown := set(options.only or ()) - known:
         parser.error(f"no such contestant: {', '.join(sorted(unknown))}")
     if options.rounds < 1 or (options.samples is not None and options.samples < 1):

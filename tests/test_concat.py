@@ -215,3 +215,35 @@ def test_arrays_of_two_shapes_are_told_apart() -> None:
     two = mf.Dataset({"x": np.zeros((1, 3))}, inputs=inputs)
     with pytest.raises(mf.DeclarationError, match="the spec of 'x' of number 2 differs"):
         mf.concat([one, two])
+
+
+def test_columns_of_two_kinds_are_told_apart() -> None:
+    """At once, not when the first label or key is read."""
+    inputs = {"n": mf.Numeric("n")}
+    rows = [{"n": [1, 2], "k": ["a", "b"]}, {"n": [1, 2], "k": [1, 2]}]
+    keyed = [mf.Dataset(each, key="k", inputs=inputs) for each in rows]
+    with pytest.raises(mf.DeclarationError, match="kind of column 'k'"):
+        mf.concat(keyed)
+
+
+def test_categoricals_and_texts_are_one_column() -> None:
+    """pandas makes one of the one table, and the other of the other."""
+    inputs = {"x": mf.Category("x")}
+    one = mf.Dataset({"x": pa.array(["a", "b"]).dictionary_encode()}, inputs=inputs)
+    two = mf.Dataset({"x": ["c"]}, inputs=inputs)
+    data = mf.concat([one, two])
+    data.adapt()
+    assert data.labels("x") == ("a", "b", "c")
+    assert [int(data[row][0]["x"]) for row in range(3)] == [0, 1, 2]
+
+
+def test_declarations_with_arrays_and_nan_are_compared() -> None:
+    """Two that are written alike are alike."""
+
+    def declared(missing: Any) -> mf.Dataset:
+        return mf.Dataset({"x": np.ones((2, 2))}, inputs={"x": mf.Array("x", missing=missing)})
+
+    assert len(mf.concat([declared(np.zeros(2)), declared(np.zeros(2))])) == 4
+    assert len(mf.concat([declared(float("nan")), declared(float("nan"))])) == 4
+    with pytest.raises(mf.DeclarationError, match="field 'x'"):
+        mf.concat([declared(np.zeros(2)), declared(np.ones(2))])

@@ -26,7 +26,7 @@ import multifeed as mf
 from multifeed.fields.base import Columnar, Field, PerSample, Remark
 from multifeed.fields.gather import Matrix
 from multifeed.fields.rows import Rows
-from multifeed.health.values import blank
+from multifeed.health.reading import blank
 from multifeed.spec import Spec
 
 COUNT = 12
@@ -608,18 +608,30 @@ def test_20_000_rows_of_a_table() -> None:
 # Twice, and on both sides ----------------------------------------------------------------------------
 
 
-def test_duplicate_and_null_keys() -> None:
-    """A key that several rows have, also one of two columns; null is not a key."""
-    rows = {"id": ["a", "b", "a", None, None], "eye": [1, 1, 1, 1, 1], "x": [1.0, 2.0, 3.0, 4.0, 5.0]}
+def test_duplicate_keys() -> None:
+    """A key that several rows have, also one of two columns."""
+    rows = {"id": ["a", "b", "a", "c"], "eye": [1, 1, 1, 1], "x": [1.0, 2.0, 3.0, 4.0]}
     single = mf.check(mf.Dataset(rows, key="id", inputs=mf.Numeric("x")))
-    assert [(kind, row) for _, kind, _, row, _ in found(single)][:1] == [("null", "None")]
-    assert single.rows("null").tolist() == [3, 4]
     assert single.rows("duplicate key").tolist() == [0, 2]
     both = mf.check(mf.Dataset(rows, key=("id", "eye"), inputs=mf.Numeric("x")).select([0, 1, 2]))
     assert found(both) == [
         ("odd", "duplicate key", "id/eye", "a/1", "the key is also that of row 2"),
         ("odd", "duplicate key", "id/eye", "a/1", "the key is also that of row 0"),
     ]
+
+
+def test_keys_that_are_no_text(folder: Path) -> None:
+    """Keys that are not in UTF-8 are told with their bytes, as any other."""
+    content = b"k\xff1k\xff1k2"
+    offsets = np.array([0, 3, 6, 8], np.int32)
+    keys = pa.Array.from_buffers(pa.string(), 3, [None, pa.py_buffer(offsets), pa.py_buffer(content)])
+    rows = {"id": keys, "file": ["p00.png", "p00.png", "p01.png"]}
+    data = mf.Dataset(rows, key="id", root=folder, inputs=mf.Image("file", 16))
+    report = mf.check(data, by="id", against=data.select([0]))
+    assert ("odd", "duplicate key", "id", r"k\xff1", "the key is also that of row 1") in found(report)
+    says = r"has the bytes of 'k\\xff1'"
+    assert ("odd", "duplicate file", "file", r"k\xff1", says) in found(report)
+    assert report.rows("on both sides").tolist() == [0, 1]
 
 
 def people(folder: Path) -> mf.Dataset:

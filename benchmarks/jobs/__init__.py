@@ -1,11 +1,21 @@
 """The jobs by name, in the order in which they run."""
 
-from . import align, cold, first_batch, memmap, numbers
+from __future__ import annotations
 
-JOBS = {
+from job import Job, Weighing
+
+from . import align, augment, cold, first_batch, glue, large, memmap, memory, numbers
+
+JOBS: dict[str, Job | Weighing] = {
     "cold": cold.JOB,
+    "large": large.JOB,
     "memmap": memmap.JOB,
+    "augment": augment.AFFINE,
+    "augment_crop": augment.CROP,
     "numbers": numbers.JOB,
+    **glue.JOBS,
     "first_batch": first_batch.JOB,
+    "memory_images": memory.IMAGES,
+    "memory_numbers": memory.NUMBERS_ONLY,
     "align": align.JOB,
 }

@@ -66,7 +66,7 @@ def scandir(folder: Path, samples: int) -> Epoch:
 JOB = Job(
     about="seconds to join that many keys over two folder trees and a Parquet table",
     samples=1_000_000,
+    quick=2_000,
     prepare=write,
     contestants={"multifeed": multifeed, "scandir": scandir},
-    limits={},
 )

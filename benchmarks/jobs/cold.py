@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from data import HEIGHT, NUMBERS, WIDTH, read_samples, write_samples
-from job import BATCH_SIZE, WORKERS, Batch, Epoch, Job
+from job import BATCH_SIZE, WORKERS, Batch, Epoch, Job, Limit
 
 from . import cold_peers
 
@@ -122,6 +122,7 @@ JOB = Job(
     about="two JPEGs of 500x375 and 16 numbers per sample, decoded every epoch to 224x224, "
     "shuffled, batches of 64",
     samples=2_000,
+    quick=64,
     prepare=write_samples,
     contestants={
         "multifeed": multifeed,
@@ -133,14 +134,15 @@ JOB = Job(
         "pydataset": cold_peers.pydataset,
         "pydataset_default": cold_peers.pydataset_default,
     },
-    limits={
-        "two_threads": 0.95,
-        "tfdata": 1.08,
-        "torch_opencv": 1.08,
-        "grain_opencv": 1.08,
-        "pydataset": 2.5,
-        "pydataset_default": 2.5,
-    },
+    limits=[
+        Limit(figure="cold ÷ two-thread loop", over=("two_threads",), least=0.95),
+        Limit(
+            figure="cold ÷ best of tf.data, PyTorch, Grain",
+            over=("tfdata", "torch_opencv", "grain_opencv"),
+            least=1.08,
+        ),
+        Limit(figure="cold ÷ tutorial `PyDataset`", over=("pydataset", "pydataset_default"), least=2.5),
+    ],
     rows=rows,
     images=images,
     reference="two_threads",

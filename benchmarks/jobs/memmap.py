@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from data import SIDES, photograph
-from job import BATCH_SIZE, WORKERS, Batch, Epoch, Job
+from job import BATCH_SIZE, WORKERS, Batch, Epoch, Job, Limit
 
 SHAPE = (224, 224, 3)
 
@@ -137,6 +137,7 @@ JOB = Job(
     about="two decoded images of 224x224x3 per sample in .npy memmaps in the page cache, "
     "shuffled, batches of 64",
     samples=2_000,
+    quick=128,
     prepare=write,
     contestants={
         "multifeed": multifeed,
@@ -145,6 +146,6 @@ JOB = Job(
         "torch_memmap": torch_memmap,
         "tfdata_cache": tfdata_cache,
     },
-    limits={"memcpy": 0.8},
+    limits=[Limit(figure="decoded memmap ÷ `memcpy`", over=("memcpy",), least=0.8)],
     rows=rows,
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from job import WORKERS, Batch, Epoch, Job
+from job import WORKERS, Batch, Epoch, Job, Limit
 
 COLUMNS = [f"c{column:02d}" for column in range(30)]
 BATCH_SIZE = 32
@@ -107,6 +107,7 @@ def rows(batch: Batch) -> list[Any]:
 JOB = Job(
     about="30 float32 columns and a target in memory, shuffled, batches of 32",
     samples=1_000_000,
+    quick=2_000,
     prepare=write,
     contestants={
         "multifeed": multifeed,
@@ -115,6 +116,14 @@ JOB = Job(
         "torch_tensordataset": torch_tensordataset,
         "tfdata_slices": tfdata_slices,
     },
-    limits={"numpy_take": 0.6},
+    limits=[
+        Limit(figure="numbers only, batch 32 ÷ NumPy `take`", over=("numpy_take",), least=0.6),
+        Limit(
+            figure="numbers only, batch 32 ÷ best peer",
+            over=("torch_batchsampler", "torch_tensordataset", "tfdata_slices"),
+            least=2.5,
+        ),
+    ],
+    batch_size=BATCH_SIZE,
     rows=rows,
 )

@@ -8,16 +8,17 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from functools import partial
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, SupportsIndex, TypeVar, cast
 
 import numpy as np
 import pyarrow.compute as pc
 
 from multifeed.augment.base import Transform
-from multifeed.augment.mix import Mix, bind_mixes
-from multifeed.augment.pipeline import Augmentation, Clean, by_columns, checked
+from multifeed.augment.binding import augmented
+from multifeed.augment.pipeline import checked
 from multifeed.batch import Plan, allocate, bad_sample
 from multifeed.errors import (
     BadValue,
@@ -38,29 +39,32 @@ from multifeed.fields.rows import Rows, Source
 from multifeed.fields.same import Same
 from multifeed.fields.shared import column_names
 from multifeed.fields.text import Text
-from multifeed.fields.weight import ClassWeight, Ones, WeightField, check_class_weight
+from multifeed.fields.weight import Ones
 from multifeed.keys import Keys, check_key
 from multifeed.order import whole_seed
 from multifeed.spec import Spec
 from multifeed.split import split_rows
 from multifeed.structure import (
     Fields,
-    Names,
     Structure,
     check_field,
     flat,
     linked,
     named,
-    pack,
-    weight_fields,
 )
-from multifeed.table import as_columns, as_table, is_path
+from multifeed.table import as_columns, as_table, is_path, kind_of
+from multifeed.weights import (
+    ClassWeights,
+    Weights,
+    axes_of,
+    by_class,
+    declared,
+    structure_of,
+    weight_name,
+)
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
-
-# By target: the weight of each label, or "balanced".
-ClassWeights = Mapping[str, Mapping[Any, float] | str]
 
 
 class Dataset:
@@ -143,16 +147,26 @@ class Dataset:
         columns = self.source.columns
         for name, field in self.fields.items():
             check_field(name, field, columns)
-        self._weights = weight_fields(sample_weight, target_names)
-        weight_names: Names | None = None
-        if self._weights and target_names is not None:
-            by_target = dict(zip(flat(target_names), self._weights, strict=True))
-            weight_names = pack(target_names, by_target)
-            for name, field in self._weights.items():
-                check_field(name, field, columns)
-        self.structure = Structure(input_names, target_names, weight_names)
-        for name in flat(target_names) if target_names is not None else ():
+        self.structure = Structure(input_names, target_names, None)
+        self._weights = declared(sample_weight, target_names, self._weight_axes())
+        self.structure = Structure(input_names, target_names, structure_of(self._weights, target_names))
+        for name, weight in self._weights.items():
+            check_field(weight_name(name), weight, columns)
+        for name in self._targets():
             self._warn_of_pixels(name, self.fields[name])
+
+    def _targets(self) -> list[str]:
+        return [] if self.structure.targets is None else flat(self.structure.targets)
+
+    def _weight_axes(self) -> dict[str, int]:
+        """Return how many axes the weights of each target have."""
+        axes = {}
+        for name in self._targets():
+            # What is known after adapt alone are one-hot classes, of one axis.
+            axes[name] = 0
+            with suppress(NotAdaptedError):
+                axes[name] = axes_of(len(self.fields[name].spec(self.source.columns, None).shape))
+        return axes
 
     def _warn_of_pixels(self, name: str, field: Field) -> None:
         """Warn of a target that is an image as it comes; seldom is its loss meant to be on integers."""
@@ -329,7 +343,7 @@ class Dataset:
                 )
         return parts
 
-    def weighted(self, class_weight: Mapping[str, Mapping[Any, float] | str] | None = None) -> Dataset:
+    def weighted(self, class_weight: ClassWeights | None = None) -> Dataset:
         """Return the same samples with a weight for every target.
 
         Args:
@@ -349,26 +363,25 @@ class Dataset:
             >>> [sample[2].item() for sample in data.weighted({"sick": "balanced"})]
             [0.75, 0.75, 1.5]
         """
-        targets = self.structure.targets
-        if targets is None:
+        targets = {name: self.fields[name] for name in self._targets()}
+        if not targets:
             raise DeclarationError(
                 lines("class weights weigh the loss of targets, and there are none.", "Pass targets=.")
             )
-        check_class_weight(class_weight, {name: self.fields[name] for name in flat(targets)})
-        given = dict(zip(flat(targets), self._weights.values(), strict=False))
-        weights: dict[str, WeightField] = {}
-        for name in flat(targets):
-            base: WeightField = given.get(name) or Ones()
-            field = self.fields[name]
-            if class_weight is not None and name in class_weight and isinstance(field, Category):
-                known = replace(field, vocabulary=self.labels(name))
-                counts = self._guard(name, partial(known.counts, self.source))
-                base = ClassWeight.of(name, base, known, class_weight[name], counts)
-            weights[name] = base
+
+        def known(name: str) -> Category:
+            category = cast(Category, targets[name])
+            return replace(category, vocabulary=self.labels(name))
+
+        def count(name: str, category: Category) -> Array:
+            return self._guard(name, partial(category.counts, self.source))
+
+        axes = self._weight_axes()
+        given: Weights = {name: Ones(axes=axes[name]) for name in targets} | self._weights
         weighted = copy(self)
-        weighted._weights = {f"sample_weight:{name}": field for name, field in weights.items()}
-        by_target = dict(zip(weights, weighted._weights, strict=True))
-        weighted.structure = replace(self.structure, weights=pack(targets, by_target))
+        weighted._weights = by_class(class_weight, given, targets, known, count)
+        names = structure_of(weighted._weights, self.structure.targets)
+        weighted.structure = replace(self.structure, weights=names)
         weighted._plan = None
         return weighted
 
@@ -414,7 +427,7 @@ class Dataset:
         for name, field in self.fields.items():
             if field.learns and self.family.learned is None:
                 raise _not_adapted(name, field)
-        write_state(path, self.fields, self.family.learned or {})
+        write_state(path, self.fields, self.source.columns, self.family.learned or {})
 
     def load_state(self, path: str | os.PathLike[str], *, again: bool = False) -> None:
         """Take over what `save_state` has written, in place of `adapt`.
@@ -429,7 +442,7 @@ class Dataset:
             SampleError: If a row of this or another part cannot be used with what was learned.
         """
         self._refuse_again(again)
-        self._take_over(read_state(path, self.fields), os.fspath(path))
+        self._take_over(read_state(path, self.fields, self.source.columns), os.fspath(path))
 
     def _refuse_again(self, again: bool) -> None:
         if self.family.learned is not None and not again:
@@ -506,36 +519,21 @@ class Dataset:
     def _augmented(self, transforms: Sequence[Transform]) -> Plan:
         """Return the dataset compiled for reading with transforms."""
         learned = self.family.learned
-        readers: dict[str, Reader] = {}
-        bases: dict[str, Base] = {}
-        # What is only mixed is read as ever.
-        named = {name for each in transforms if not isinstance(each, Mix) for name in each.fields}
-        for name, field in self.all_fields().items():
-            if name not in named:
-                readers[name] = self._bind(name, field, learned)
-                continue
+
+        def base_of(name: str, field: Field) -> Base:
             if field.learns and name not in (learned or {}):
                 raise _not_adapted(name, field)
-            bases[name] = self._guard(
-                name, partial(self.source.base, field, learned_by(learned, name, field))
-            )
-        for each in transforms:
-            for name in each.fields if not isinstance(each, Mix) else ():
-                each.check(name, bases[name].spec)
-        specs = {name: reader.spec for name, reader in readers.items()}
-        specs |= {name: base.final for name, base in bases.items()}
-        mixings = bind_mixes(transforms, self.fields, specs, self.structure, len(self))
-        unmixed = set()
-        copies: dict[str, list[Clean]] = {}
-        for name, reader in readers.items():
-            same = self.fields.get(name)
-            if isinstance(reader, Derived) and isinstance(same, Same) and same.before:
-                copies.setdefault(same.of, []).append(Clean(name, reader, same.before))
-                if "mix" in same.before and same.of not in bases:
-                    unmixed.add(name)
-        columns = by_columns(transforms, bases, copies)
-        readers |= {name: bases.pop(name).reader for name in columns}
-        augmentation = Augmentation(transforms, bases, copies, mixings, unmixed, columns)
+            known = learned_by(learned, name, field)
+            return self._guard(name, partial(self.source.base, field, known))
+
+        readers, augmentation = augmented(
+            transforms,
+            self.all_fields(),
+            self.structure,
+            len(self),
+            lambda name, field: self._bind(name, field, learned),
+            base_of,
+        )
         return Plan(readers, self.structure, self._key_of(), augmentation=augmentation)
 
     def __repr__(self) -> str:
@@ -547,8 +545,10 @@ class Dataset:
                 table.append(
                     (role, name, type(field).__name__, ", ".join(field.reads), self._shown(name))
                 )
-        for name, field in self._weights.items():
-            table.append(("weight", name, "Weight", ", ".join(field.reads), self._shown(name)))
+        for target, field in self._weights.items():
+            name = weight_name(target)
+            kind = type(field).__name__
+            table.append(("weight", name, kind, ", ".join(field.reads), self._shown(name)))
         return "\n".join([f"Dataset of {len(self):,} samples{key}", *aligned(table)])
 
     def _shown(self, name: str) -> str:
@@ -559,7 +559,7 @@ class Dataset:
 
     def all_fields(self) -> dict[str, Field]:
         """Return the fields by name, those of the sample weights included."""
-        return {**self.fields, **self._weights}
+        return self.fields | {weight_name(target): field for target, field in self._weights.items()}
 
     def _spec(self, name: str, field: Field) -> Spec:
         learned = learned_by(self.family.learned, name, field)
@@ -622,7 +622,7 @@ class Dataset:
         declared = other._declaration()
         for what, here in self._declaration().items():
             there = declared.get(what)
-            if here != there:
+            if not _is_same(here, there):
                 raise DeclarationError(
                     lines(
                         f"datasets that are joined are declared alike; the {what} of number {number} "
@@ -636,9 +636,14 @@ class Dataset:
         """Return all that makes one dataset's samples unlike another's."""
         columns = self.source.columns
         found: dict[str, Any] = {"structure": self.structure, "key": self.key}
+        for name in self.key:
+            found[f"kind of column {name!r}"] = kind_of(columns[name])
         for name, field in self.all_fields().items():
             found[f"field {name!r}"] = field
-            found[f"columns of {name!r}"] = [c for each in field.reads for c in columns.matching(each)]
+            read = [column for each in field.reads for column in columns.matching(each)]
+            found[f"columns of {name!r}"] = read
+            if isinstance(field, Category):
+                found |= {f"kind of column {column!r}": kind_of(columns[column]) for column in read}
             with suppress(NotAdaptedError):
                 found[f"spec of {name!r}"] = field.spec(columns, None)
         return found
@@ -685,6 +690,18 @@ def concat(datasets: Sequence[Dataset]) -> Dataset:
         joined.family = Family()
     joined.family.add(joined, "the dataset")
     return joined
+
+
+def _is_same(here: Any, there: Any) -> bool:
+    """Tell whether two parts of declarations are equal; some hold arrays or NaN."""
+    if type(here) is not type(there):
+        return False
+    if isinstance(here, Field):
+        names = [each.name for each in dataclass_fields(cast(Any, here)) if each.compare]
+        return all(_is_same(getattr(here, name), getattr(there, name)) for name in names)
+    if isinstance(here, np.ndarray | float):
+        return bool(np.array_equal(here, there, equal_nan=True))
+    return bool(here == there)
 
 
 def _not_adapted(name: str, field: Field) -> NotAdaptedError:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 import weakref
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from multifeed.errors import StateError, lines, near
+from multifeed.errors import BadValue, StateError, lines, near
 from multifeed.fields.base import Field, Learned, Link
+from multifeed.files import read_file
+from multifeed.table import Columns
 
 # Of the file that `write_state` writes.
 _FORMAT = 1
@@ -65,87 +66,117 @@ def learned_by(learned: Mapping[str, Any] | None, name: str, field: Field) -> Le
     return (learned or {}).get(field.of if isinstance(field, Link) else name)
 
 
-def write_state(path: str | os.PathLike[str], fields: Mapping[str, Field], learned: Any) -> None:
+def write_state(
+    path: str | os.PathLike[str], fields: Mapping[str, Field], columns: Columns, learned: Any
+) -> None:
     """Write what fields have learned to a JSON file, whole or not at all."""
     state = {
         "format": _FORMAT,
         "fields": {
-            name: {"kind": type(field).__name__, "reads": field.reads, "learned": learned[name]}
+            name: {**_declared(field, columns), "learned": learned[name]}
             for name, field in fields.items()
             if field.learns
         },
     }
     target = Path(path)
-    if not target.parent.is_dir():
+    if not target.parent.is_dir() or target.is_dir():
         raise StateError(
             lines(
-                f"the learned state is written to a folder that exists; '{target.parent}' does not.",
+                f"the learned state is written to a file in a folder that exists; '{target}' is none.",
                 "Make the folder, or correct the path.",
             )
         )
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(state, file, indent=1, ensure_ascii=False)
+        with temporary.open("x", encoding="utf-8") as file:
+            json.dump(state, file, indent=1, ensure_ascii=False, allow_nan=False)
             file.flush()
             os.fsync(file.fileno())
-        # What `open` would have given: `mkstemp` keeps it from everyone else.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        Path(temporary).replace(target)
+        temporary.replace(target)
     except BaseException:
-        with suppress(FileNotFoundError):
-            Path(temporary).unlink()
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def read_state(path: str | os.PathLike[str], fields: Mapping[str, Field]) -> dict[str, Any]:
+def read_state(
+    path: str | os.PathLike[str], fields: Mapping[str, Field], columns: Columns
+) -> dict[str, Any]:
     """Return what fields have learned from a JSON file.
 
     Raises:
-        StateError: If it is none of ours, or was learned by other fields.
+        StateError: If it is none of ours, is damaged, or was learned by other fields.
     """
-    try:
-        state = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise StateError(
-            lines(
-                f"the learned state cannot be read from {os.fspath(path)}: {error}.",
-                "It is a file that data.save_state(path) has written.",
+    name_of_file = os.fspath(path)
+    saved = _saved(name_of_file)
+    learned = {}
+    for name, field in fields.items():
+        found = saved.get(name)
+        if not field.learns:
+            if found is not None:
+                raise StateError(
+                    lines(
+                        f"field {name!r} has learned something in {name_of_file}, and is declared so "
+                        "that it learns nothing.",
+                        "Declare it as then, or adapt and save anew.",
+                    )
+                )
+            continue
+        if found is None:
+            raise StateError(
+                lines(f"{name_of_file} has nothing that field {name!r} has learned.", near(name, saved))
             )
-        ) from error
+        declared = _declared(field, columns)
+        if isinstance(found, dict) and {key: found.get(key) for key in declared} != declared:
+            raise _unlike(name, name_of_file, found, declared)
+        if not isinstance(found, dict) or not field.accepts(found.get("learned"), columns):
+            raise StateError(
+                lines(f"{name_of_file} holds a damaged state of field {name!r}.", "Adapt and save anew.")
+            )
+        learned[name] = found["learned"]
+    return learned
+
+
+def _saved(path: str) -> dict[str, Any]:
+    """Return the entries of the fields in a file."""
+    try:
+        state = json.loads(read_file(path).decode())
+    except BadValue as error:
+        raise _unreadable(path, f"the file {error.reason}") from error
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, str(error)) from error
     saved = state.get("fields") if isinstance(state, dict) else None
     if not isinstance(saved, dict) or state.get("format") != _FORMAT:
         raise StateError(
             lines(
-                f"{os.fspath(path)} holds no learned state of format {_FORMAT}.",
+                f"{path} holds no learned state of format {_FORMAT}.",
                 "It is a file that data.save_state(path) has written, with this version of multifeed.",
             )
         )
-    wanted = {name: field for name, field in fields.items() if field.learns}
-    for name, field in wanted.items():
-        found = saved.get(name)
-        if found is None:
-            raise StateError(
-                lines(
-                    f"{os.fspath(path)} has nothing that field {name!r} has learned.", near(name, saved)
-                )
-            )
-        declared = {"kind": type(field).__name__, "reads": list(field.reads)}
-        if {key: found.get(key) for key in declared} != declared:
-            raise StateError(
-                lines(
-                    f"field {name!r} is declared otherwise than when {os.fspath(path)} was saved: then "
-                    f"{found.get('kind')} of {found.get('reads')}, now {declared['kind']} of "
-                    f"{declared['reads']}.",
-                    "Declare it as then, or adapt and save anew.",
-                )
-            )
-        if not isinstance(found.get("learned"), dict):
-            raise StateError(
-                lines(
-                    f"{os.fspath(path)} holds a damaged state of field {name!r}.", "Adapt and save anew."
-                )
-            )
-    return {name: saved[name]["learned"] for name in wanted}
+    return saved
+
+
+def _declared(field: Field, columns: Columns) -> dict[str, Any]:
+    """Return what a field's learned state is only good for."""
+    read = [name for each in field.reads for name in columns.matching(each)]
+    return {"kind": type(field).__name__, "columns": read, **field.options}
+
+
+def _unlike(name: str, path: str, found: Mapping[str, Any], declared: Mapping[str, Any]) -> StateError:
+    then = {key: found.get(key) for key in declared}
+    differs = [key for key in declared if then[key] != declared[key]]
+    told = " and ".join(f"{key}={then[key]!r}, now {declared[key]!r}" for key in differs)
+    return StateError(
+        lines(
+            f"field {name!r} is declared otherwise than when {path} was saved: then {told}.",
+            "Declare it as then, or adapt and save anew.",
+        )
+    )
+
+
+def _unreadable(path: str, reason: str) -> StateError:
+    return StateError(
+        lines(
+            f"the learned state cannot be read from {path}: {reason}.",
+            "It is a file that data.save_state(path) has written.",
+        )
+    )

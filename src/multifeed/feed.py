@@ -8,6 +8,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import partial
 from itertools import count
 from time import perf_counter
@@ -19,13 +20,14 @@ from multifeed.augment.base import Transform
 from multifeed.augment.pipeline import Shot
 from multifeed.batch import Buffers, Plan, allocate, chunks, cut
 from multifeed.buffers import Pool
-from multifeed.dataset import ClassWeights, Dataset
+from multifeed.dataset import Dataset
 from multifeed.errors import DeclarationError, lines
 from multifeed.fields.shared import at_least, at_least_one
 from multifeed.meter import Meter
 from multifeed.order import Order, sequential, shuffled, whole_seed
-from multifeed.report import Report
+from multifeed.report import FeedReport
 from multifeed.structure import Structure, flat
+from multifeed.weights import ClassWeights
 from multifeed.workers.cpus import usable_cpus
 from multifeed.workers.threads import Job, OrderedThreads
 
@@ -37,6 +39,9 @@ _ORDER_BLOCK = 16_384
 # Rows gathered at once where batches are small, and the bytes that this may take.
 _GATHER_ROWS = 1_024
 _GATHER_BYTES = 4 * 2**20
+# Bytes of recycled memory that are kept at least: JAX runs some 35 batches ahead, and what it gives back
+# in one go will be asked for again.
+_KEEP_BYTES = 2**30
 # Tasks that a batch is cut into for each worker. Small ones keep all workers busy to a batch's end,
 # and `close`, which lets running tasks end, short; a task costs about 10 µs.
 _PIECES = 8
@@ -139,7 +144,7 @@ class Feed:
             samples -= samples % batch_size
         self._recipe = _Recipe(
             plan=plan,
-            pool=Pool(keep=self.prefetch + 4),
+            pool=Pool(plan.specs, max(_KEEP_BYTES, (self.prefetch + 4) * batch_bytes)),
             order=shuffled(len(data)) if shuffle else sequential(len(data)),
             seed=seed,
             samples=samples,
@@ -206,8 +211,7 @@ class Feed:
     def __iter__(self) -> Iterator[Batch]:
         """Serve one epoch; the next pass serves the next one."""
         epoch, served, steps, run = self._epoch, 0, len(self), None
-        waited_s = 0.0
-        began = ended = perf_counter()
+        tally = self._tally.open(self._recipe, epoch)
         try:
             while served < steps:
                 if run is None or not run.is_usable:
@@ -217,13 +221,13 @@ class Feed:
                     ready = [run.get()]
                 except _ClosedError:
                     continue
-                ended = perf_counter()
-                waited_s += ended - asked
-                served += 1
+                tally.ended = ended = perf_counter()
+                tally.waited_s += ended - asked
+                tally.served = served = served + 1
                 # Popped, so that this frame does not keep the batch while the next one is built.
                 yield ready.pop()
         finally:
-            self._tally.add(self._recipe, epoch, 0, served, waited_s, ended - began - waited_s)
+            self._tally.close(tally)
             if run is not None:
                 self._give_back(run, epoch, served, keep=served == steps)
             if served == steps:
@@ -287,14 +291,15 @@ class Feed:
         shot = self._recipe.shot(self._recipe.batch_number(*self._checked(epoch, step)))
         return [] if shot is None else [dict(each) for each in shot.draws]
 
-    def report(self) -> Report:
+    def report(self) -> FeedReport:
         """Return how fast this feed has been so far, who waited, and what took the time."""
-        tally, recipe = self._tally, self._recipe
-        return Report(
-            batches=tally.batches,
-            samples=tally.samples,
-            waited_s=tally.waited_s,
-            worked_s=tally.worked_s,
+        recipe = self._recipe
+        batches, samples, waited_s, worked_s = self._tally.read()
+        return FeedReport(
+            batches=batches,
+            samples=samples,
+            waited_s=waited_s,
+            worked_s=worked_s,
             workers=self.workers if recipe.plan.reads_samples else 0,
             processors=usable_cpus(),
             fields=recipe.meter.read(),
@@ -435,8 +440,7 @@ class _Recipe:
 
     def lease(self, batches: int = 1) -> Buffers:
         """Return memory for whole batches, even where the last will be smaller: it fits all."""
-        rows = batches * self.batch_size
-        return {name: self.pool.lease(rows, spec) for name, spec in self.plan.specs.items()}
+        return self.pool.lease(batches * self.batch_size)
 
 
 class _Tally:
@@ -447,6 +451,28 @@ class _Tally:
         self.waited_s = self.worked_s = 0.0
         # The batch that would go on with the pass of the last one, and when that was handed over.
         self._next, self._ended = -1, 0.0
+        self._open: list[_Passing] = []
+
+    def open(self, recipe: _Recipe, epoch: int) -> _Passing:
+        """Return where a pass by hand counts, until it is closed."""
+        passing = _Passing(recipe, epoch)
+        self._open.append(passing)
+        return passing
+
+    def close(self, passing: _Passing) -> None:
+        """Add what a pass has counted."""
+        self._open.remove(passing)
+        recipe, waited_s = passing.recipe, passing.waited_s
+        worked_s = passing.ended - passing.began - waited_s
+        self.add(recipe, passing.epoch, 0, passing.served, waited_s, worked_s)
+
+    def read(self) -> tuple[int, int, float, float]:
+        """Return batches, samples, and seconds waited and worked, those of open passes included."""
+        whole = copy(self)
+        whole._open = list(self._open)
+        for passing in list(whole._open):
+            whole.close(passing)
+        return whole.batches, whole.samples, whole.waited_s, whole.worked_s
 
     def add(
         self, recipe: _Recipe, epoch: int, step: int, count: int, waited_s: float, worked_s: float
@@ -465,6 +491,16 @@ class _Tally:
         worked_s = asked - self._ended if step and number == self._next else 0.0
         self._next, self._ended = number + 1, now
         self.add(recipe, epoch, step, 1, now - asked, worked_s)
+
+
+class _Passing:
+    """What one pass by hand has counted so far."""
+
+    __slots__ = ("began", "ended", "epoch", "recipe", "served", "waited_s")
+
+    def __init__(self, recipe: _Recipe, epoch: int) -> None:
+        self.recipe, self.epoch, self.served, self.waited_s = recipe, epoch, 0, 0.0
+        self.began = self.ended = perf_counter()
 
 
 class _Rows:
@@ -541,15 +577,21 @@ class _ColumnRun(_Run):
         rows = self._rows(number, *recipe.slots(place, self._batches_at_once))
         shot = recipe.shot(self._number, self._batches_at_once)
         buffers = recipe.lease(self._batches_at_once)
-        recipe.plan.fill_columns(rows, cut(buffers, len(rows)), recipe.meter, shot)
-        buffers = recipe.pad(buffers, len(rows))
         size = recipe.batch_size
+        is_full = len(rows) == self._batches_at_once * size
+        used = buffers if is_full else cut(buffers, len(rows))
+        recipe.plan.fill_columns(rows, used, recipe.meter, shot)
+        self._number += -(-len(rows) // size)
+        if not is_full:
+            buffers = recipe.pad(buffers, len(rows))
+        if self._batches_at_once == 1:
+            self._ready.append(recipe.plan.structure.pack(buffers))
+            return
         starts = range(0, len(rows), size)
         views = {
             name: [buffer[start : start + size] for start in starts] for name, buffer in buffers.items()
         }
         self._ready.extend(recipe.plan.structure.pack_many(views))
-        self._number += len(self._ready)
 
 
 class _ThreadRun(_Run):

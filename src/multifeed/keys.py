@@ -25,12 +25,21 @@ class Keys:
 
     def many(self, rows: NDArray) -> list[str]:
         """Return the keys of rows, ``int64[n]``; the parts of a composite key are joined by "/"."""
-        parts = [self._rows.pick(name, rows).cast(pa.string()).to_pylist() for name in self._columns]
-        return ["/".join(str(part) for part in key) for key in zip(*parts, strict=True)]
+        parts = [_texts(self._rows.pick(name, rows).cast(pa.string())) for name in self._columns]
+        return ["/".join(key) for key in zip(*parts, strict=True)]
 
     def one(self, row: int) -> str:
         """Return the key of a row."""
         return self.many(np.array([row]))[0]
+
+
+def _texts(column: pa.Array) -> list[str]:
+    try:
+        return [str(each) for each in column.to_pylist()]
+    except UnicodeDecodeError:
+        # A key is told in errors: it must not raise one of its own.
+        found = column.cast(pa.binary()).to_pylist()
+        return [str(each, "utf-8", "backslashreplace") for each in found]
 
 
 def check_key(name: str, column: Any) -> None:

@@ -37,7 +37,8 @@ def prepare(data: Dataset, sample: Sample | Sequence[Sample]) -> Any:
     several threads.
 
     A text in a column of files is the name of a file, which is read by the rules of the dataset: under
-    the folder of its table file, or under ``root=``; anywhere if it has neither. Where samples come
+    the folder of its table file, or under ``root=``; anywhere if it has neither (where datasets were
+    concatenated, by the rules of the first). Where samples come
     from strangers, pass files as bytes, and make sure that they are bytes.
 
     Args:
@@ -130,6 +131,8 @@ class _Ready:
             self._field = field = replace(field, vocabulary=data.labels(name))
         self._rows = data.source
         columns = self._rows.columns
+        # One that is made from another field reads no column, and is bound to any rows.
+        self._made = data.source.bind(field, self._learned) if isinstance(field, Link) else None
         self._spec = field.spec(columns, self._learned)
         reads = {
             each
@@ -151,6 +154,8 @@ class _Ready:
         Raises:
             BadValue: If a column is missing, or a value cannot be used.
         """
+        if self._made is not None:
+            return self._made
         given = {
             name: [_plain(_value(sample, name, row)) for row, sample in enumerate(samples)]
             for name in self._columns

@@ -17,7 +17,7 @@ _STAGES = {"load_s": "reading", "decode_s": "decoding", "copy_s": "copying"}
 
 
 @dataclass(frozen=True)
-class Report:
+class FeedReport:
     """Speed, waiting, and what each field cost.
 
     Two reports of one feed can be subtracted: what happened in between.
@@ -87,10 +87,10 @@ class Report:
         share = costs[name, stage] / total
         return (
             f"{said}; {_STAGES[stage]} {name!r} takes most of the loader's work ({share:.0%}): "
-            f"{self._remedy(stage, total)}."
+            f"{self._remedy(stage, total, self.fields[name].loaded_bytes)}."
         )
 
-    def _remedy(self, stage: str, total_s: float) -> str:
+    def _remedy(self, stage: str, total_s: float, loaded_bytes: int) -> str:
         if not self.workers:
             return "it lies in memory, so only fewer or smaller values would be faster"
         is_busy = total_s > _BUSY * self.workers * self.seconds
@@ -99,6 +99,8 @@ class Report:
         if stage == "load_s":
             # Threads that wait for a disk need no processor.
             return f"pass more workers= (now {self.workers}), or move the files to a faster disk"
+        if not loaded_bytes:
+            return "it is made of values in memory, so do less for each sample, or do it once beforehand"
         if self.workers < self.processors:
             return f"pass workers={self.processors} (now {self.workers})"
         return (
@@ -106,7 +108,7 @@ class Report:
             "that the model takes"
         )
 
-    def __sub__(self, before: Report) -> Report:
+    def __sub__(self, before: FeedReport) -> FeedReport:
         """Return what happened since an earlier report of the same feed."""
         return replace(
             self,

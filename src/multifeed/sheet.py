@@ -57,7 +57,7 @@ from multifeed.fields.points import Places
 from multifeed.fields.same import Same
 from multifeed.fields.shared import at_least
 from multifeed.spec import Spec
-from multifeed.structure import flat
+from multifeed.structure import WEIGHT, flat
 
 Array = np.ndarray[Any, Any]
 
@@ -250,7 +250,7 @@ def _exhibits(data: Dataset, values: dict[str, Array]) -> list[_Exhibit]:
     for name, each in values.items():
         declared = data.fields.get(name)
         if declared is None:
-            target = name.partition(":")[2]
+            target = name.removeprefix(WEIGHT)
             exhibits.append(_Exhibit(target, "weight", data, None, None, each))
         else:
             role = "input" if name in inputs else "target"

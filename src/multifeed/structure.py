@@ -12,11 +12,13 @@ import pyarrow as pa
 
 from multifeed.errors import DeclarationError, NotAdaptedError, lines, near
 from multifeed.fields.base import Field, Link
-from multifeed.fields.weight import Ones, Weight, WeightField
 from multifeed.table import Columns
 
 # One field, or several in the structure in which a batch shall have them.
 Fields = Field | Sequence[Field] | Mapping[str, Field]
+
+# What the names of sample weights begin with; the rest is the target.
+WEIGHT = "sample_weight:"
 
 # One field's name, or several in the structure in which they were declared.
 Names = str | tuple[str, ...] | dict[str, str]
@@ -128,6 +130,13 @@ def _add(name: str, field: Field, known: dict[str, Field], *, renames: bool = Fa
         chosen = f"{name}_{number}"
     if not isinstance(chosen, str) or not chosen:
         raise DeclarationError(f"the name of a field is a text that is not empty; received {name!r}.")
+    if chosen.startswith(WEIGHT):
+        raise DeclarationError(
+            lines(
+                f"names that begin with {WEIGHT!r} are those of sample weights; received {name!r}.",
+                "Rename it in its dict.",
+            )
+        )
     if chosen in known:
         raise DeclarationError(
             lines(
@@ -185,33 +194,3 @@ def check_field(name: str, field: Field, columns: Columns) -> None:
     except DeclarationError as error:
         # The field knows the column; only the dataset knows under which name it was declared.
         raise DeclarationError(f"field {name!r}: {error}") from error
-
-
-def weight_fields(
-    sample_weight: str | Mapping[str, str] | None, targets: Names | None
-) -> dict[str, WeightField]:
-    """Return the field of each target's weights, by name and in the order of the targets."""
-    if sample_weight is None:
-        return {}
-    if targets is None:
-        raise DeclarationError(
-            lines("sample_weight weighs the loss of targets, and there are none.", "Pass targets=.")
-        )
-    names = flat(targets)
-    given = sample_weight.values() if isinstance(sample_weight, Mapping) else (sample_weight,)
-    if not all(isinstance(column, str) for column in given):
-        raise DeclarationError(
-            lines(
-                "sample_weight is the name of a column, or a dict of such names by target.",
-                f"Received: {sample_weight!r}.",
-            )
-        )
-    if isinstance(sample_weight, str):
-        return {f"sample_weight:{name}": Weight(sample_weight) for name in names}
-    for name in sample_weight:
-        if name not in names:
-            raise DeclarationError(lines(f"sample_weight names no target {name!r}.", near(name, names)))
-    return {
-        f"sample_weight:{name}": Weight(sample_weight[name]) if name in sample_weight else Ones()
-        for name in names
-    }

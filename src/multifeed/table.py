@@ -196,6 +196,22 @@ def is_text(kind: pa.DataType) -> bool:
     )
 
 
+def kind_of(column: Column) -> str:
+    """Return in a word what a column holds: columns of one kind can stand below each other."""
+    if isinstance(column, np.ndarray):
+        return "booleans" if column.dtype.kind == "b" else "numbers"
+    kind = column.type
+    while pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if is_text(kind):
+        return "text"
+    if pa.types.is_boolean(kind):
+        return "booleans"
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "numbers"
+    return "bytes" if is_bytes(kind) else "lists" if pa.types.is_nested(kind) else str(kind)
+
+
 def is_bytes(kind: pa.DataType) -> bool:
     """Tell whether a column of this Arrow type holds bytes."""
     types = pa.types

@@ -142,6 +142,10 @@ def test_a_report_counts_what_was_handed_over(
             break
         before = feed.report()
         assert (before.batches, before.samples) == (batches, samples)
+        for number, _ in enumerate(feed, 1):
+            assert (feed.report() - before).batches == number
+            break
+        before = feed.report()
         feed.take(9, 0)
         since = feed.report() - before
         assert (since.batches, since.samples) == (1, len(feed.rows(9, 0)))

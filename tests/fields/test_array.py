@@ -353,7 +353,7 @@ SHAPE = "shape is a tuple of sizes of at least 1, of which only the first may be
         ({"truncating": "left"}, "truncating must be one of 'post', 'pre'; received 'left'."),
         ({"dtype": "complex64"}, "dtype must be a NumPy number's name; received 'complex64'."),
         ({"dtype": "text"}, "dtype must be a NumPy number's name; received 'text'."),
-        ({"scale": "1/255"}, "scale is a finite number, e.g. 1/255; received '1/255'."),
+        ({"scale": "1/255"}, "scale is a finite number other than 0, e.g. 1/255; received '1/255'."),
         (
             {"scale": 0.5, "dtype": "uint8"},
             "scale=0.5 needs a float dtype; dtype is 'uint8'.\n"

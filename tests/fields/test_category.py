@@ -247,3 +247,15 @@ def test_a_column_that_holds_no_labels_is_told(
     with pytest.raises(mf.DeclarationError) as caught:
         dataset(values, **options)
     assert str(caught.value) == f"field 'y': {message}"
+
+
+@pytest.mark.parametrize("vocabulary", [None, ["a"]])
+def test_labels_that_are_no_utf8_name_their_row(vocabulary: list[str] | None) -> None:
+    """Learned or given, the error says which row, not only that some byte is wrong."""
+    column = pa.array([b"a", b"a", b"\xff"]).view(pa.binary()).cast(pa.binary())
+    text = pa.StringArray.from_buffers(3, column.buffers()[1], column.buffers()[2])
+    data = mf.Dataset({"x": text}, inputs={"x": mf.Category("x", vocabulary=vocabulary)})
+    with pytest.raises(mf.SampleError) as caught:
+        data.adapt() if vocabulary is None else data.plan()
+    assert caught.value.row == 2
+    assert "is no text in UTF-8" in str(caught.value)

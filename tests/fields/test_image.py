@@ -703,7 +703,7 @@ def test_pixels_of_one_image_never_show_in_another() -> None:
         ),
         (
             {"size": 8, "dtype": "float32", "scale": float("nan")},
-            "scale is a finite number, e.g. 1/255; received nan.",
+            "scale is a finite number other than 0, e.g. 1/255; received nan.",
         ),
         (
             {"size": 8, "crop_to_aspect_ratio": True, "pad_to_aspect_ratio": True},

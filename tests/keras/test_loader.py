@@ -504,3 +504,37 @@ def test_fit_says_once_what_it_waits_for(caplog: pytest.LogCaptureFixture, wait_
         who = "TensorFlow's prefetching" if keras.config.backend() == "tensorflow" else "the model"
         assert sentence.startswith(f"{who} waited ")
         assert "; decoding 'n' takes most of the loader's work (" in sentence
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (8, 3), (3,), (1,)])
+@pytest.mark.parametrize("how", ["column", "class_weight", "pad"])
+def test_weights_are_of_samples_whatever_a_target_is(shape: tuple[int, ...], how: str) -> None:
+    """Also where the loss has a value for each pixel, and as many columns as the batch has samples."""
+    count = 8 if how != "pad" else 5
+    x = np.random.default_rng(0).random((count, *shape), np.float32)
+    kind = np.arange(count) % 2
+    data = mf.Dataset(
+        {"x": x, "w": np.arange(count, dtype="float32"), "kind": kind},
+        inputs=mf.Array("x"),
+        targets={"copy": mf.Same("x", scale=1.0), "kind": mf.Category("kind", vocabulary=[0, 1])},
+        sample_weight={"copy": "w"} if how == "column" else None,
+    )
+    inputs = mf.inputs(data)
+    flat = keras.layers.Flatten()(inputs)
+    model = keras.Model(inputs, {
+        "copy": keras.layers.Rescaling(0.0, name="copy")(inputs),
+        "kind": keras.layers.Dense(2, "softmax", kernel_initializer="zeros", name="kind")(flat),
+    })  # fmt: skip
+    model.compile("sgd", {"copy": "mse", "kind": "sparse_categorical_crossentropy"})
+    options: dict[str, Any] = {
+        "column": {},
+        "class_weight": {"class_weight": {"kind": {0: 3.0, 1: 1.0}}},
+        "pad": {"remainder": "pad"},
+    }[how]
+    with mf.Loader(data, 8, **options) as loader:
+        found = model.evaluate(loader, verbose=0, return_dict=True)
+    error = (x.reshape(count, -1) ** 2).mean(1)
+    weights = {"column": np.arange(8.0), "class_weight": np.ones(8), "pad": np.ones(5)}[how]
+    np.testing.assert_allclose(found["copy_loss"], (error * weights).sum() / 8, rtol=1e-4)
+    by_class = np.where(kind == 0, 3.0, 1.0) if how == "class_weight" else np.ones(count)
+    np.testing.assert_allclose(found["kind_loss"], np.log(2) * by_class.sum() / 8, rtol=1e-4)

@@ -132,9 +132,7 @@ class Pipeline:
         self._warp = warp
         self.scratch = Scratch()
 
-    def start(
-        self, row: int, loaded: Any, shot: Shot, place: int, out: NDArray
-    ) -> tuple[NDArray, Told]:
+    def start(self, row: int, loaded: Any, shot: Shot, place: int, out: NDArray) -> tuple[NDArray, Told]:
         """Return the values of a sample after its geometry, in `out` or in memory of this thread.
 
         Also what its reader told of it: how many of its items are no padding, or the frame of its base.

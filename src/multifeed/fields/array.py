@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from multifeed.errors import BadValue, DeclarationError, lines
-from multifeed.fields.base import Columnar, Field, Learned, PerSample, Reader
+from multifeed.fields.base import Base, Columnar, Field, Learned, PerSample, Reader, Remark
+from multifeed.fields.examine import outliers
 from multifeed.fields.gather import FilledRows, Gather, GatherLists, OneByOne, Padding
 from multifeed.fields.npy import MAX_UNPACKED_BYTES, parse_npy, unpack_npz
-from multifeed.fields.numeric import is_number
-from multifeed.fields.rows import Cells, NDArray, Source
+from multifeed.fields.numeric import is_number, numbers
+from multifeed.fields.rows import Cells, NDArray, Rows, Source
 from multifeed.fields.shared import (
     Preprocess,
     check_scale,
@@ -57,6 +58,8 @@ class Array(Field):
         pad_to: Length of the first axis: shorter samples are filled with 0, longer ones cut.
         padding: Which end is filled, ``"post"`` or ``"pre"``.
         truncating: Which end is cut, ``"post"`` or ``"pre"``.
+        interpolation: Between pixels, where geometry of augmentation acts on it: ``"bilinear"``, or
+            ``"nearest"`` for masks and label maps, whose values then stay as they are.
         preprocess: A function of one sample's array (of `shape` and `dtype`) that returns another;
             also called with zeros at declaration, to learn what it returns.
         missing: ``"raise"``, ``"zero"`` or the value that fills a sample whose column is null.
@@ -80,6 +83,7 @@ class Array(Field):
     pad_to: int | None = None
     padding: str = "post"
     truncating: str = "post"
+    interpolation: str = "bilinear"
     preprocess: Preprocess | None = None
     missing: Any = "raise"
 
@@ -91,6 +95,7 @@ class Array(Field):
         object.__setattr__(self, "dtype", _checked_dtype(self.dtype))
         one_of("padding", self.padding, ("post", "pre"))
         one_of("truncating", self.truncating, ("post", "pre"))
+        one_of("interpolation", self.interpolation, ("bilinear", "nearest"))
         check_scale(self.scale, self.dtype or "float32")
         if self.pad_to is None:
             if self.shape and self.shape[0] is None:
@@ -127,6 +132,17 @@ class Array(Field):
                 return _without_nulls(reader, is_null, self.missing)
             reader = OneByOne(reader)
         return wrap(reader, missing=self.missing, is_null=is_null, preprocess=self.preprocess)
+
+    def examine(self, rows: Rows, learned: Learned | None) -> Iterator[Remark]:
+        layout = self._layout(rows.columns)
+        if isinstance(layout, _Lists):
+            yield from layout.examine(rows)
+        # Of the pixels of an image, constant ones and rare ones are normal.
+        elif isinstance(layout, _Memory | _Scalars) and layout.found == ():
+            yield from outliers(self.reads[0], numbers(rows, self.reads[0]))
+
+    def base(self, source: Source, learned: Learned | None) -> Base:
+        return replace(super().base(source, learned), interpolation=self.interpolation)
 
     def _layout(self, columns: Columns) -> _Layout:
         """Find out how the columns hold arrays."""
@@ -207,7 +223,8 @@ class _Memory(_Layout):
         if values.dtype.kind not in "biuf":
             raise _no_numbers(name, values.dtype)
         self.field, self.values = field, values
-        self.spec = self._spec(values.shape[1:], values.dtype, repr(name))
+        self.found = values.shape[1:]
+        self.spec = self._spec(self.found, values.dtype, repr(name))
 
     def bind(self, source: Source) -> tuple[Columnar | PerSample, NDArray | None]:
         return self._gather(self.values, source.index), None
@@ -219,9 +236,9 @@ class _Scalars(_Layout):
     def __init__(self, field: Array, columns: Columns, names: list[str]) -> None:
         self.field, self.names = field, names
         self.stored = np.result_type(*(_number_dtype(columns, name) for name in names))
-        found = () if names == [field.column] else (len(names),)
+        self.found = () if names == [field.column] else (len(names),)
         what = f"{names[0]!r} … {names[-1]!r}" if len(names) > 1 else repr(names[0])
-        self.spec = self._spec(found, self.stored, what)
+        self.spec = self._spec(self.found, self.stored, what)
 
     def bind(self, source: Source) -> tuple[Columnar | PerSample, NDArray | None]:
         stacked = np.empty((len(source), len(self.names)), self.stored)
@@ -300,14 +317,30 @@ class _Lists(_Layout):
             return GatherLists(values, starts[:-1], lengths, self.spec, scale, padding), is_null
         return self._equal(values, lengths, is_null), is_null
 
+    def examine(self, rows: Rows) -> Iterator[Remark]:
+        """Yield which lists have a wrong length: if the declaration is wrong, those are all."""
+        if self._padding is None:
+            lengths = pc.list_value_length(rows.arrow(self.name))
+            # A null is not equal to any length, nor unequal.
+            wrong = np.flatnonzero(pc.not_equal(lengths, self._size).fill_null(False))
+            details = [self._wrong(lengths[row].as_py()) for row in wrong]
+            yield Remark("unusable value", wrong, details, is_bad=True)
+
+    @property
+    def _size(self) -> int:
+        return math.prod(self.spec.shape)
+
+    def _wrong(self, length: int) -> str:
+        return f"has {length:,} values where shape={self.spec.shape} needs {self._size:,}"
+
     def _equal(self, values: NDArray, lengths: NDArray, is_null: NDArray) -> Columnar:
         """Return the reader of lists that must have one length."""
-        size = math.prod(self.spec.shape)
+        size = self._size
         wrong = np.flatnonzero((lengths != size) & ~is_null)
         if wrong.size:
             row = int(wrong[0])
             raise BadValue(
-                f"has {lengths[row]:,} values where shape={self.spec.shape} needs {size:,}",
+                self._wrong(lengths[row]),
                 "Correct the row, or pass pad_to=<length> to pad and cut.",
                 row=row,
             )

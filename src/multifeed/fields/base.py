@@ -203,6 +203,17 @@ class Remark:
     is_bad: bool = False
 
 
+@dataclass(frozen=True)
+class Tally:
+    """How many rows have each value, which `mf.check` shall list; see `Field.examine`.
+
+    Args:
+        counts: The number of rows by value, most frequent first.
+    """
+
+    counts: Mapping[Any, int]
+
+
 class Field(ABC):
     """A declared input or target: which columns it reads and what it yields."""
 
@@ -215,6 +226,11 @@ class Field(ABC):
     def learns(self) -> bool:
         """Whether `adapt` must have seen the training rows before it can be read."""
         return False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that decide, beside what was learned, what the values mean; JSON can hold them."""
+        return {}
 
     @property
     def pads(self) -> tuple[int, str] | None:
@@ -260,6 +276,10 @@ class Field(ABC):
             BadValue: If a row in memory cannot be used.
         """
 
+    def accepts(self, learned: Any, columns: Columns) -> bool:
+        """Tell whether something is what `learn` may return for these columns; it comes from a file."""
+        return learned is None
+
     def base(self, source: Source, learned: Learned | None) -> Base:
         """Return what augmentation starts from: what the field yields, unless it says otherwise."""
         reader = self.bind(source, learned)
@@ -288,7 +308,7 @@ class Field(ABC):
         """
         return None
 
-    def examine(self, rows: Rows, learned: Learned | None) -> Iterable[Remark]:
+    def examine(self, rows: Rows, learned: Learned | None) -> Iterable[Remark | Tally]:
         """Return what `mf.check` shall say of the columns, from a look at their values.
 
         Only what it does not find by itself: it reads every row, and reports nulls, rows that cannot be

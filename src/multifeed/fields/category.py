@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any
@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from multifeed.errors import BadValue, DeclarationError, NotAdaptedError, lines, some
-from multifeed.fields.base import Columnar, Field, Learned
+from multifeed.fields.base import Columnar, Field, Learned, Remark, Tally
 from multifeed.fields.gather import Matrix
-from multifeed.fields.rows import NDArray, Rows, Source
+from multifeed.fields.rows import Cells, NDArray, Rows, Source
 from multifeed.fields.shared import is_raise, one_column, such_rows
 from multifeed.spec import Spec
 from multifeed.table import Columns, is_text
@@ -113,7 +113,7 @@ class Category(Field):
         return tuple(learned["vocabulary"])
 
     def learn(self, rows: Rows) -> Learned:
-        seen = pc.unique(_plain(rows.arrow(self.column))).drop_null().to_pylist()
+        seen = _labels_in(_plain(rows.arrow(self.column)).drop_null())
         if not is_raise(self.missing) and self.missing not in seen:
             seen.append(self.missing)
         if not seen:
@@ -123,6 +123,17 @@ class Category(Field):
             )
         return {"vocabulary": sorted(seen, key=int if _all_integers(seen) else None)}
 
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"one_hot": self.one_hot, "oov": self.oov}
+
+    def accepts(self, learned: Any, columns: Columns) -> bool:
+        labels = learned.get("vocabulary") if isinstance(learned, dict) else None
+        if not isinstance(labels, list) or not labels:
+            return False
+        kind = _kind(columns, self.column)
+        return all(type(label) is kind for label in labels) and len(set(labels)) == len(labels)
+
     def counts(self, rows: Rows) -> NDArray:
         """Return how many rows each class has, ``int64[classes]``; the vocabulary must be known."""
         counts: NDArray = np.bincount(self.codes(rows), minlength=len(self.labels(None)) + self.oov)
@@ -131,6 +142,37 @@ class Category(Field):
     def bind(self, source: Source, learned: Learned | None) -> Columnar:
         codes = self.codes(source, learned)
         return _OneHot(codes, len(self.labels(learned)) + self.oov) if self.one_hot else Matrix(codes)
+
+    def examine(self, rows: Rows, learned: Learned | None) -> Iterator[Remark | Tally]:
+        encoded = _plain(rows.arrow(self.column)).dictionary_encode()
+        labels = encoded.dictionary.to_pylist()
+        # The number of each row's label; null is -1.
+        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        counts = dict(zip(labels, np.bincount(codes[codes >= 0]).tolist(), strict=True))
+
+        def of(kind: str, chosen: set[Any], says: str, *, is_bad: bool = False) -> Remark:
+            """Return what is said of the rows that have one of some labels."""
+            is_chosen = np.array([*(label in chosen for label in labels), False])
+            found = np.flatnonzero(is_chosen[codes])
+            texts = [says.format(repr(label)) for label in labels]
+            return Remark(kind, found, [texts[code] for code in codes[found]], is_bad)
+
+        yield Tally(dict(sorted(counts.items(), key=lambda each: (-each[1], str(each[0])))))
+        yield of("empty text", {each for each in counts if not str(each).strip()}, "the label is {}")
+        # Before anyone has learned, there is no vocabulary that a label could be missing from.
+        known = self.labels(learned) if self.vocabulary is not None or learned is not None else labels
+        unseen = counts.keys() - set(known)
+        says = "{} is not among the " + f"{len(known):,} labels of the vocabulary"
+        yield of("unseen label", unseen, says, is_bad=not self.oov)
+        empty = [label for label in known if label not in counts]
+        if empty:
+            yield Remark("empty class", None, f"no sample has the label {some(empty, 8)}")
+        if len(rows) > 1:
+            rare = {label for label, count in counts.items() if count == 1} - unseen
+            yield of("rare class", rare, "{} is the label of this sample alone")
+            if [*counts.values()] == [len(rows)]:
+                says = f"column {self.column!r} holds {labels[0]!r} in every row"
+                yield Remark("constant column", None, says)
 
     @cached_property
     def _numbers(self) -> dict[Any, int]:
@@ -150,13 +192,33 @@ class Category(Field):
             )
         # Each label of the column is looked up once, however many rows have it; null stands last.
         encoded = column.dictionary_encode()
-        seen = [*encoded.dictionary.to_pylist(), self.missing]
+        seen = [*_labels_in(encoded.dictionary, column), self.missing]
         found = np.array([number.get(label, unseen) for label in seen], np.int32)
         codes: NDArray = found[encoded.indices.fill_null(len(seen) - 1).to_numpy()]
         unknown = np.flatnonzero(codes < 0)
         if len(unknown):
             raise _unseen(column, unknown, len(labels))
         return codes
+
+
+def _labels_in(labels: pa.Array, column: pa.Array | None = None) -> list[Any]:
+    """Return the different values of `labels`, which are all that `column` holds.
+
+    Raises:
+        BadValue: If one is text that is not in UTF-8; it names the row of the column.
+    """
+    try:
+        found: list[Any] = pc.unique(labels).to_pylist()
+        return found
+    except UnicodeDecodeError as error:
+        column = labels if column is None else column
+        cells = Cells(pa.chunked_array([column]), None)
+        for row in range(len(column)):
+            try:
+                cells[row]
+            except BadValue as bad:
+                raise BadValue(bad.reason, bad.remedy, row=row) from error
+        raise
 
 
 def _numbered(labels: Sequence[Any], oov: bool) -> dict[Any, int]:

@@ -105,6 +105,13 @@ class Chain(Rows):
             [OneByOne(each) if isinstance(each, Columnar) else each for each in readers],
         )
 
+    def pieces(self) -> list[tuple[Source, NDArray]]:
+        return [
+            (source, rows[places])
+            for part, rows in zip(self._parts, self._rows_of, strict=True)
+            for source, places in part.pieces()
+        ]
+
     @property
     def _order(self) -> NDArray:
         """Where each row stands if the parts stand one after the other."""
@@ -201,7 +208,8 @@ class _ChainedDerived(Derived):
 
 def _joined(pieces: Sequence[pa.Array]) -> pa.Array:
     """Return Arrow arrays one after the other, of types that are alike (int32 and int64)."""
-    tables = [pa.table({"column": piece}) for piece in pieces]
+    plain = [p.dictionary_decode() if pa.types.is_dictionary(p.type) else p for p in pieces]
+    tables = [pa.table({"column": piece}) for piece in plain]
     joined = pa.concat_tables(tables, promote_options="permissive").column("column")
     return joined.combine_chunks()
 

@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -25,6 +26,21 @@ MAX_PIXELS = 178_956_970
 # What Pillow may take the data for. It knows more: EPS, for one, is a program that it has Ghostscript
 # run, and others (TGA, PCX, DIB) are begun by next to no signature, so that any noise is an image.
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")
+
+# How `as_found` calls the modes of Pillow; others keep Pillow's name.
+_MODES = {
+    "1": "black and white",
+    "L": "grayscale",
+    "LA": "grayscale with alpha",
+    "P": "palette",
+    "PA": "palette",
+    "I": "grayscale of 16 bits",
+    "RGB": "rgb",
+    "RGBA": "rgba",
+    "CMYK": "cmyk",
+}
+# What the chunks of a PNG that may hold an orientation have in them.
+_PNG_EXIF = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 
 _JPEG_SPACE = {"rgb": "RGB", "rgba": "RGBA", "grayscale": "GRAY"}
 _PILLOW_MODE = {"rgb": "RGB", "rgba": "RGBA", "grayscale": "L"}
@@ -62,6 +78,30 @@ def decode(
         if image is not None:
             return image
     return _decode_other(data, color_mode)
+
+
+def as_found(data: bytes) -> dict[str, Any]:
+    """Return what the header of an encoded image says, without decoding it.
+
+    Returns:
+        ``"size"``, (height, width) in pixels once the image is upright; ``"mode"``, its channels and
+        bits; ``"orientation"``, how EXIF turns it.
+    """
+    with PILImage.open(io.BytesIO(data), formats=_formats()) as image:
+        # Pillow opens 16 bits a channel as 8; only what it tells its decoder says so.
+        is_deep = image.mode.startswith("I;16") or (image.tile and ";16" in str(image.tile[0][3]))
+        # To see whether a PNG has EXIF behind its pixels, Pillow would decode them.
+        can_turn = image.format != "PNG" or any(mark in data for mark in _PNG_EXIF)
+        orientation = _orientation_of(image.getexif) if can_turn else 1
+        width, height = image.size
+        # Of a TIFF, Pillow gives the size once it is upright.
+        if orientation >= 5 and image.format != "TIFF":
+            width, height = height, width
+        mode = _MODES.get(image.mode, image.mode)
+        if is_deep:
+            mode = f"{'grayscale' if image.mode.startswith('I') else mode} of 16 bits"
+        turned = "upright" if orientation == 1 else f"EXIF {orientation}"
+        return {"size": (height, width), "mode": mode, "orientation": turned}
 
 
 def _decode_jpeg(
@@ -117,11 +157,11 @@ def _eighths(by_rows: float, by_columns: float) -> int:
 
 def _decode_other(data: bytes, color_mode: str) -> NDArray:
     try:
-        with PILImage.open(io.BytesIO(data), formats=formats()) as image:
+        with PILImage.open(io.BytesIO(data), formats=_formats()) as image:
             _refuse_huge(image.height, image.width)
             pixels = np.asarray(_to_8_bit(image, color_mode))
             # After decoding, by which Pillow sets TIFF upright itself and forgets the orientation.
-            orientation = orientation_of(image.getexif)
+            orientation = _orientation_of(image.getexif)
     except BadValue:
         raise
     except PILImage.DecompressionBombError as error:
@@ -137,7 +177,7 @@ def _decode_other(data: bytes, color_mode: str) -> NDArray:
 
 
 @cache
-def formats() -> tuple[str, ...]:
+def _formats() -> tuple[str, ...]:
     """Return those of the formats that this build of Pillow has."""
     PILImage.init()
     return tuple(name for name in _FORMATS if name in PILImage.OPEN)
@@ -185,10 +225,10 @@ def _jpeg_orientation(data: bytes) -> int:
         exif.load(block)
         return exif
 
-    return orientation_of(load)
+    return _orientation_of(load)
 
 
-def orientation_of(load: Callable[[], PILImage.Exif]) -> int:
+def _orientation_of(load: Callable[[], PILImage.Exif]) -> int:
     """Return an EXIF orientation, 1 … 8; 1 (upright) where there is none."""
     try:
         value = load().get(_ORIENTATION)

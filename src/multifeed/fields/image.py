@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import threading
 from collections.abc import Sequence
@@ -11,11 +10,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from PIL import Image as PILImage
 
 from multifeed.errors import BadValue, DeclarationError, lines
 from multifeed.fields.base import Base, Field, Learned, PerSample
-from multifeed.fields.decode import CHANNELS, Size, decode, formats, orientation_of
+from multifeed.fields.decode import CHANNELS, Size, as_found, decode
 from multifeed.fields.frame import Frame, between, resizing
 from multifeed.fields.resize import resize
 from multifeed.fields.rows import Cells, NDArray, Source
@@ -269,46 +267,6 @@ class _ImageReader(PerSample):
             return height, width
         kept, filled = self._windows(height, width)
         return math.ceil(height * filled[0] / kept[0]), math.ceil(width * filled[1] / kept[1])
-
-
-# How `as_found` calls the modes of Pillow; others keep Pillow's name.
-_MODES = {
-    "1": "black and white",
-    "L": "grayscale",
-    "LA": "grayscale with alpha",
-    "P": "palette",
-    "PA": "palette",
-    "I": "grayscale of 16 bits",
-    "RGB": "rgb",
-    "RGBA": "rgba",
-    "CMYK": "cmyk",
-}
-# What the chunks of a PNG that may hold an orientation have in them.
-_PNG_EXIF = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
-
-
-def as_found(data: bytes) -> dict[str, Any]:
-    """Return what the header of an encoded image says, without decoding it.
-
-    Returns:
-        ``"size"``, (height, width) in pixels once the image is upright; ``"mode"``, its channels and
-        bits; ``"orientation"``, how EXIF turns it.
-    """
-    with PILImage.open(io.BytesIO(data), formats=formats()) as image:
-        # Pillow opens 16 bits a channel as 8; only what it tells its decoder says so.
-        is_deep = image.mode.startswith("I;16") or (image.tile and ";16" in str(image.tile[0][3]))
-        # To see whether a PNG has EXIF behind its pixels, Pillow would decode them.
-        can_turn = image.format != "PNG" or any(mark in data for mark in _PNG_EXIF)
-        orientation = orientation_of(image.getexif) if can_turn else 1
-        width, height = image.size
-        # Of a TIFF, Pillow gives the size once it is upright.
-        if orientation >= 5 and image.format != "TIFF":
-            width, height = height, width
-        mode = _MODES.get(image.mode, image.mode)
-        if is_deep:
-            mode = f"{'grayscale' if image.mode.startswith('I') else mode} of 16 bits"
-        turned = "upright" if orientation == 1 else f"EXIF {orientation}"
-        return {"size": (height, width), "mode": mode, "orientation": turned}
 
 
 class _BaseReader(_ImageReader):

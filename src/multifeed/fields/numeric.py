@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from multifeed.errors import BadValue, DeclarationError, lines
-from multifeed.fields.base import Columnar, Field, Learned
+from multifeed.fields.base import Columnar, Field, Learned, Remark
+from multifeed.fields.examine import odd_numbers
 from multifeed.fields.gather import Matrix
 from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.fields.shared import column_names, is_raise, store, such_rows
@@ -85,9 +87,25 @@ class Numeric(Field):
                     "Leave the column out, or adapt on rows that have it.",
                 )
             mean, deviation = _moments(finite)
+            if not (math.isfinite(mean) and 0 < deviation < math.inf):
+                raise BadValue(
+                    f"has numbers in column {name!r} whose spread, {deviation}, cannot be divided by",
+                    "Rescale the column.",
+                )
             means.append(mean)
             deviations.append(deviation)
         return {"mean": means, "deviation": deviations}
+
+    def accepts(self, learned: Any, columns: Columns) -> bool:
+        count = len(self._names(columns))
+        if not isinstance(learned, dict) or set(learned) != {"mean", "deviation"}:
+            return False
+        moments = [learned["mean"], learned["deviation"]]
+        if not all(isinstance(each, list) and len(each) == count for each in moments):
+            return False
+        numbers = [number for each in moments for number in each]
+        is_finite = all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
+        return is_finite and all(number > 0 for number in learned["deviation"])
 
     def bind(self, source: Source, learned: Learned | None) -> Columnar:
         names = self._names(source.columns)
@@ -110,6 +128,10 @@ class Numeric(Field):
             return values
         restored: NDArray = values * np.asarray(learned["deviation"]) + np.asarray(learned["mean"])
         return restored.astype(values.dtype, copy=False)
+
+    def examine(self, rows: Rows, learned: Learned | None) -> Iterator[Remark]:
+        for name in self._names(rows.columns):
+            yield from odd_numbers(self, rows, name, numbers(rows, name))
 
     def _names(self, columns: Columns) -> list[str]:
         return [name for pattern in self.reads for name in columns.matching(pattern)]
@@ -139,7 +161,10 @@ def _moments(values: NDArray) -> tuple[float, float]:
     if values.min() == values.max():
         # Rounding may leave a deviation of 1e-17, which would blow up what rounding left of the mean.
         return float(values[0]), 1.0
-    return float(values.mean()), float(values.std())
+    # In units of the largest, whose square may be more than a float holds, or less.
+    scale = float(np.abs(values).max())
+    mean, deviation = float((values / scale).mean()), float((values / scale).std())
+    return mean * scale, deviation * scale
 
 
 def not_finite(name: str, values: NDArray, bad: NDArray, otherwise: str) -> BadValue:

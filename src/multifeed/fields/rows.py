@@ -59,6 +59,10 @@ class Rows(ABC):
     def base(self, field: Field, learned: Mapping[str, Any] | None) -> Base:
         """Return what augmentation of the field starts from in these rows."""
 
+    @abstractmethod
+    def pieces(self) -> list[tuple[Source, NDArray]]:
+        """Return the rows table by table, each with ``int64[n]``, where its rows stand in these."""
+
     def arrow(self, name: str) -> pa.Array:
         """Return a scalar column as one Arrow array."""
         values = self.values(name)
@@ -115,6 +119,9 @@ class Source(Rows):
 
     def base(self, field: Field, learned: Mapping[str, Any] | None) -> Base:
         return field.base(self, learned)
+
+    def pieces(self) -> list[tuple[Source, NDArray]]:
+        return [(self, np.arange(len(self)))]
 
     def cells(self, name: str) -> Cells:
         """Return an Arrow column's rows, to be fetched one by one."""

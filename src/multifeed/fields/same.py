@@ -65,7 +65,8 @@ class Same(Link):
                 raise DeclarationError(f"dtype must be a NumPy number's name; received {self.dtype!r}.")
             object.__setattr__(self, "dtype", found.name)
         check_scale(self.scale, self.dtype or "float32")
-        kinds = (self.before,) if isinstance(self.before, str) else tuple(self.before)
+        is_list = isinstance(self.before, Sequence) and not isinstance(self.before, str)
+        kinds = tuple(self.before) if is_list else (self.before,)
         for kind in kinds:
             if kind not in KINDS:
                 listed = "{!r}, {!r} and {!r}".format(*KINDS)

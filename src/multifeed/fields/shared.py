@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -45,8 +45,9 @@ def check_scale(scale: object, dtype: str) -> None:
     """Raise unless `scale` is None, or a finite number and `dtype` a float."""
     if scale is None:
         return
-    if not isinstance(scale, int | float | np.number) or not np.isfinite(scale):
-        raise DeclarationError(f"scale is a finite number, e.g. 1/255; received {scale!r}.")
+    is_number = isinstance(scale, int | float | np.number) and not isinstance(scale, bool)
+    if not (is_number and np.isfinite(cast(float, scale)) and scale != 0):
+        raise DeclarationError(f"scale is a finite number other than 0, e.g. 1/255; received {scale!r}.")
     if not dtype.startswith("float"):
         raise DeclarationError(
             lines(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from multifeed.errors import BadValue, DeclarationError, NotAdaptedError, lines
-from multifeed.fields.base import Field, Learned, PerSample
+from multifeed.fields.base import Field, Learned, PerSample, Remark
 from multifeed.fields.rows import Cells, NDArray, Rows, Source
 from multifeed.fields.shared import (
     Preprocess,
@@ -42,7 +43,7 @@ _MOST_IDS = 20_000
 _PAD, _UNKNOWN = "[PAD]", "[UNK]"
 _FIRST_WORD = 2
 
-# Rows that `adapt` holds in memory at once.
+# Rows that are held in memory at once.
 _AT_ONCE = 10_000
 
 
@@ -229,12 +230,33 @@ class Text(Field):
             )
         return {"words": sorted(seen, key=lambda word: seen[word])}
 
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"vocabulary_size": self.vocabulary_size}
+
+    def accepts(self, learned: Any, columns: Columns) -> bool:
+        words = learned.get("words") if isinstance(learned, dict) else None
+        if not isinstance(words, list) or not 0 < len(words) <= self.vocabulary_size - _FIRST_WORD:
+            return False
+        are_texts = all(isinstance(word, str) and word for word in words)
+        return are_texts and len({_PAD, _UNKNOWN, *words}) == len(words) + _FIRST_WORD
+
     def bind(self, source: Source, learned: Learned | None) -> PerSample:
         cells = source.cells(self.column)
         reader = _TextReader(self, cells, self._encoder(learned))
         is_padding = isinstance(self.missing, str) and self.missing == "zero" and self.preprocess is None
         missing = self._pad if is_padding else self.missing
         return wrap(reader, missing=missing, is_null=cells.is_null(), preprocess=self.preprocess)
+
+    def examine(self, rows: Rows, learned: Learned | None) -> Iterator[Remark]:
+        for start in range(0, len(rows), _AT_ONCE):
+            texts = rows.pick(self.column, np.arange(start, min(start + _AT_ONCE, len(rows))))
+            if pa.types.is_dictionary(texts.type):
+                texts = texts.dictionary_decode()
+            # By bytes, since a text may be damaged; reading it says so.
+            lengths = pc.binary_length(pc.ascii_trim_whitespace(texts))
+            empty = start + np.flatnonzero(pc.equal(lengths, 0).fill_null(False))
+            yield Remark("empty text", empty, f"column {self.column!r} is an empty text")
 
     @property
     def _spec(self) -> Spec:
@@ -258,14 +280,8 @@ class Text(Field):
     def _encoder(self, learned: Learned | None) -> Encode:
         if self.tokenizer is not None:
             return _token_encoder(self.tokenizer.build(self.length, self.truncating))
-        words, most = self._words(learned), self.vocabulary_size - _FIRST_WORD
-        if len(words) > most:
-            raise BadValue(
-                f"has learned {len(words):,} words, and vocabulary_size={self.vocabulary_size} has room "
-                f"for {most:,}",
-                "Declare it as it was when the words were learned, or learn them again.",
-            )
-        return _token_encoder(_cutting(_word_tokenizer(words), self.length, self.truncating))
+        tokenizer = _word_tokenizer(self._words(learned))
+        return _token_encoder(_cutting(tokenizer, self.length, self.truncating))
 
 
 class _TextReader(PerSample):
@@ -374,6 +390,11 @@ def _token_encoder(tokenizer: Tokenizer) -> Encode:
         try:
             return encode([text])[0].ids
         except BaseException as error:
+            if any("\ud800" <= each <= "\udfff" for each in text):
+                raise BadValue(
+                    "is no text: half of a character stands alone (a surrogate)",
+                    "Decode it with the encoding that it was written in.",
+                ) from error
             raise BadValue(
                 f"is refused by the tokenizer ({_said(error)})",
                 "Pass a tokenizer that has a token for what it does not know.",

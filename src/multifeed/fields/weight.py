@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
-from multifeed.errors import BadValue, DeclarationError, lines, near
-from multifeed.fields.base import Columnar, Field, Learned
+from multifeed.errors import BadValue
+from multifeed.fields.base import Columnar, Field, Learned, Remark
 from multifeed.fields.category import Category
+from multifeed.fields.examine import odd_numbers
 from multifeed.fields.gather import Matrix
 from multifeed.fields.numeric import check_numbers, keep_as_float32, not_finite, numbers
-from multifeed.fields.rows import NDArray, Source
+from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.spec import Spec
 from multifeed.table import Columns
 
 
+@dataclass(frozen=True)
 class WeightField(Field):
-    """The weight of each sample in the loss of one target, ``float32[]``."""
+    """The weight of each sample in the loss of one target.
+
+    Args:
+        axes: How many axes of length 1 it has, so that Keras multiplies it with a loss that has a value
+            for each pixel or step: ``float32[1, ...]``.
+    """
+
+    _: KW_ONLY
+    axes: int = 0
 
     def check(self, columns: Columns) -> None:
         pass
 
     def spec(self, columns: Columns, learned: Learned | None) -> Spec:
-        return Spec((), "float32")
+        return Spec((1,) * self.axes, "float32")
 
     @abstractmethod
     def bind(self, source: Source, learned: Learned | None) -> Columnar: ...
@@ -34,7 +43,7 @@ class WeightField(Field):
 
 @dataclass(frozen=True)
 class Weight(WeightField):
-    """The weight of each sample in the loss, ``float32[]``; finite and not negative."""
+    """A weight from a column; finite and not negative."""
 
     column: str
 
@@ -56,7 +65,10 @@ class Weight(WeightField):
             raise BadValue(f"is negative: {values[row]}", "A weight is 0 or more.", row=row)
         weights = np.empty(len(values), np.float32)
         keep_as_float32(values, weights, self.column)
-        return Matrix(weights)
+        return Matrix(weights.reshape(-1, *(1,) * self.axes))
+
+    def examine(self, rows: Rows, learned: Learned | None) -> Iterator[Remark]:
+        yield from odd_numbers(self, rows, self.column, numbers(rows, self.column))
 
 
 @dataclass(frozen=True)
@@ -68,11 +80,12 @@ class Ones(WeightField):
         return ()
 
     def bind(self, source: Source, learned: Learned | None) -> Columnar:
-        return _Constant()
+        return _Constant(self.axes)
 
 
 class _Constant(Columnar):
-    spec = Spec((), "float32")
+    def __init__(self, axes: int) -> None:
+        self.spec = Spec((1,) * axes, "float32")
 
     def gather(self, rows: NDArray, out: NDArray) -> None:
         out.fill(1.0)
@@ -80,7 +93,7 @@ class _Constant(Columnar):
 
 @dataclass(frozen=True)
 class ClassWeight(WeightField):
-    """Another weight, times that of the class which a sample has in a target; ``float32[]``.
+    """Another weight, times that of the class which a sample has in a target.
 
     Args:
         times: The other weight.
@@ -91,43 +104,6 @@ class ClassWeight(WeightField):
     times: WeightField
     category: Category
     by_class: tuple[float, ...]
-
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        times: WeightField,
-        category: Category,
-        weights: Mapping[Any, float] | str,
-        counts: NDArray,
-    ) -> ClassWeight:
-        """Return the weights of target `name` as they are declared: by label, or ``"balanced"``.
-
-        Args:
-            name: The target.
-            times: The sample weights that are multiplied with them.
-            category: The target's field, with its vocabulary.
-            weights: The weight of each label; those left out have 1. Or ``"balanced"``.
-            counts: ``int64[classes]``, how many samples each class has.
-
-        Raises:
-            DeclarationError: If a label is unknown.
-        """
-        if isinstance(weights, str):
-            # As sklearn.utils.class_weight has it; a class without samples is not one to be weighed.
-            share = counts.sum() / ((counts > 0).sum() * np.maximum(counts, 1))
-            return cls(times, category, tuple(share.tolist()))
-        labels = category.labels(None)
-        for label in weights:
-            if label not in labels:
-                raise DeclarationError(
-                    lines(
-                        f"class_weight of {name!r} names a label that it does not have: {label!r}.",
-                        near(str(label), map(str, labels)),
-                    )
-                )
-        unseen = [1.0] if category.oov else []
-        return cls(times, category, (*unseen, *(float(weights.get(label, 1.0)) for label in labels)))
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -141,42 +117,3 @@ class ClassWeight(WeightField):
         self.times.bind(source, None).gather(np.arange(len(source)), weights)
         weights *= np.asarray(self.by_class, np.float32)[self.category.codes(source)]
         return Matrix(weights)
-
-
-def check_class_weight(class_weight: object, targets: Mapping[str, Field]) -> None:
-    """Raise unless it says a weight for labels, by target."""
-    if class_weight is None:
-        return
-    if not isinstance(class_weight, Mapping):
-        raise DeclarationError(
-            lines(
-                f"class_weight is a dict by target; received {class_weight!r}.",
-                f'Write class_weight={{{next(iter(targets))!r}: "balanced"}}, or a weight by label.',
-            )
-        )
-    for name, weights in class_weight.items():
-        if name not in targets:
-            raise DeclarationError(
-                lines(
-                    f"class_weight is a dict by target, and there is no target {name!r}.",
-                    near(str(name), targets),
-                )
-            )
-        if not isinstance(targets[name], Category):
-            raise DeclarationError(
-                f"class weights are by label, and target {name!r} is a "
-                f"{type(targets[name]).__name__}, not a Category."
-            )
-        numbers = list(weights.values()) if isinstance(weights, Mapping) else []
-        if weights != "balanced" and not (numbers and all(map(_is_weight, numbers))):
-            raise DeclarationError(
-                lines(
-                    f'class_weight of {name!r} is "balanced", or a dict of finite weights of 0 or more '
-                    "by label.",
-                    f"Received: {weights!r}.",
-                )
-            )
-
-
-def _is_weight(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and bool(np.isfinite(value)) and bool(value >= 0)

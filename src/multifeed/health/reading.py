@@ -1,98 +1,49 @@
-"""Every row of a field read once, whatever it may raise; files by threads."""
+"""Every row of a field read once, by threads, whatever it may raise."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from multifeed.errors import BadValue
-from multifeed.fields.base import Columnar, Derived, Field, Made, PerSample, Reader, Remark
+from multifeed.fields.base import Columnar, Derived, Field, Learned, Made, PerSample, Reader, Remark
+from multifeed.fields.gather import OneByOne
 from multifeed.fields.rows import NDArray, Rows
 from multifeed.fields.shared import first_line
-from multifeed.health.values import blank, not_finite
+from multifeed.health.report import Finding
 from multifeed.workers.threads import Job, OrderedThreads
 
-# Rows that a thread reads at a time: Ctrl-C waits for no more than these.
+# Rows that a thread reads at a time, one after the other; Ctrl-C waits for no more than these.
 _RUN = 16
-# Rows, and bytes, that are gathered from memory at a time.
-_BLOCK_ROWS, _BLOCK_BYTES = 65_536, 16 * 2**20
+# Rows, and bytes, that a thread gathers from memory at once.
+_BLOCK_ROWS, _BLOCK_BYTES = 4_096, 16 * 2**20
 # Of BLAKE2b. Among a thousand million files, two are alike by chance with a probability of 10^-21.
-DIGEST_BYTES = 16
-
-Derivations = Mapping[str, Derived]
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A field's reader of those rows of a dataset that are worth reading.
-
-    Args:
-        reader: The reader, of the rows at `rows`.
-        rows: ``int64[n]``, ascending.
-    """
-
-    reader: Reader
-    rows: NDArray
-
-    def file(self, row: int) -> str | None:
-        """Return the file of a row of the dataset, if it is read from one."""
-        place = int(np.searchsorted(self.rows, row))
-        if not isinstance(self.reader, PerSample) or place == len(self.rows) or self.rows[place] != row:
-            return None
-        return self.reader.file(place)
+_DIGEST_BYTES = 16
+# Told how many more rows have been read.
+Advance = Callable[[int], None]
+# What can be said about a sample as it was found: pairs such as ("size", "60 x 80").
+Description = tuple[tuple[str, str], ...]
+# Values at the start of a sample that are compared before all of them are.
+_PEEK = 64
+# At most this share of the files is "few", where nearly all others are alike.
+_FEW_SHARE = 0.1
 
 
-def bind(
-    rows: Rows, field: Field, learned: Mapping[str, Any] | None, left_out: NDArray
-) -> tuple[Bound | None, list[Remark]]:
-    """Bind a field to the rows that it accepts, and say which it does not accept.
-
-    Args:
-        rows: All rows of the dataset.
-        field: The field.
-        learned: What it has learned.
-        left_out: ``bool[n]``, True where a row is known to be bad.
-
-    Returns:
-        The reader, None if it accepts no row; and what is to be said of the others.
-    """
-
-    def attempt(some: NDArray) -> Reader:
-        return (rows if len(some) == len(rows) else rows.take(some)).bind(field, learned)
-
-    kept = np.flatnonzero(~left_out)
-    faults = Faults()
-    try:
-        if len(kept):
-            with suppress(BadValue):
-                return Bound(attempt(kept), kept), []
-        for row, error in _refused(attempt, kept):
-            faults.add(row, error)
-        kept = np.setdiff1d(kept, faults.rows)
-        return Bound(attempt(kept), kept) if len(kept) else None, faults.remarks()
-    except Exception as error:
-        # It is not for a row's sake that the field cannot be read.
-        kind, detail = _explain(error, None)
-        return None, [*faults.remarks(), Remark(kind, None, detail, is_bad=True)]
-
-
-def _refused(
-    read: Callable[[NDArray], object], rows: NDArray, errors: type[Exception] = BadValue
-) -> Iterator[tuple[int, Exception]]:
+def _refused(read: Callable[[NDArray], object], rows: NDArray) -> Iterator[tuple[int, Exception]]:
     """Yield each row for whose sake `read` raises, by halving the rows until one is left."""
     waiting = [rows] if len(rows) else []
     while waiting:
         some = waiting.pop()
         try:
             read(some)
-        except errors as error:
+        except BadValue as error:
             if len(some) == 1:
                 yield int(some[0]), error
             else:
@@ -100,174 +51,238 @@ def _refused(
                 waiting += [some[middle:], some[:middle]]
 
 
-class Faults:
-    """Rows that cannot be read, and why."""
-
-    def __init__(self) -> None:
-        self._by_kind: dict[str, tuple[list[int], list[str]]] = {}
-
-    @property
-    def rows(self) -> list[int]:
-        """The rows, in no order."""
-        return [row for rows, _ in self._by_kind.values() for row in rows]
-
-    def add(self, row: int, error: Exception, file: str | None = None) -> None:
-        """Note what was raised for a row."""
-        kind, detail = _explain(error, file)
-        rows, details = self._by_kind.setdefault(kind, ([], []))
-        rows.append(row)
-        details.append(detail)
-
-    def remarks(self) -> list[Remark]:
-        """Return what is to be said of them."""
-        return [
-            Remark(kind, np.array(rows, np.int64), details, is_bad=True)
-            for kind, (rows, details) in self._by_kind.items()
-        ]
-
-
-def _explain(error: Exception, file: str | None) -> tuple[str, str]:
-    """Return of which kind a fault is, and what is said of it."""
+def fault(field: str, row: int | None, error: Exception, file: str | None = None) -> Finding:
+    """Return what is to be said of what a row raised."""
     if not isinstance(error, BadValue):
-        return "exception", f"raises {type(error).__name__}: {first_line(error)}"
+        says = f"raises {type(error).__name__}: {first_line(error)}"
+        return Finding("bad", "exception", field, row, says, file)
     if isinstance(error.__cause__, FileNotFoundError):
-        return "missing file", error.reason
-    return "unreadable file" if file is not None else "unusable value", error.reason
+        kind = "missing file"
+    else:
+        kind = "unusable value" if file is None else "unreadable file"
+    return Finding("bad", kind, field, row, error.reason, file)
 
 
-@dataclass
-class Seen:
-    """What was found in the rows of a reader at the places from `start` on.
+class Reading:
+    """Reads the rows of one field, and keeps what that shows.
+
+    Threads fill it at once. Each writes what belongs to its own rows, or appends.
 
     Args:
-        start: The first place.
-        stop: Behind the last place.
+        name: The field's name.
+        field: The field.
+        rows: All rows of the dataset.
+        learned: What the field has learned.
+        good: ``int64[n]``, ascending: the rows that are not known to be bad.
     """
 
-    start: int
-    stop: int
-    # By name of the field: the place, the error, and the file if one was read.
-    faults: list[tuple[str | None, int, Exception, str | None]] = field(default_factory=list)
-    digests: dict[int, bytes] = field(default_factory=dict)
-    sizes: set[int] = field(default_factory=set)
-    described: dict[int, dict[str, Any]] = field(default_factory=dict)
-    blank: list[int] = field(default_factory=list)
-    # How many numbers of a sample are NaN or infinite, where some are.
-    not_finite: dict[int, int] = field(default_factory=dict)
+    def __init__(
+        self, name: str, field: Field, rows: Rows, learned: Learned | None, good: NDArray
+    ) -> None:
+        self._name = name
+        self.findings: list[Finding] = []
+        # The sizes of the files in bytes, and by row what their bytes come down to.
+        self.sizes: set[int] = set()
+        self.digests: list[bytes | None] = [None] * len(rows)
+        # By row, what is said of it; rows of which the same is said share it.
+        self._described: list[Description] = [()] * len(rows)
+        self._alike: dict[Description, Description] = {}
+        self._reader, self._rows = self._bind(field, rows, learned, good)
 
-    def judge(self, place: int, values: NDArray) -> None:
-        """Look at the values of the samples, ``[n, ...]``, at the places from `place` on."""
-        self.blank += (place + np.flatnonzero(blank(values))).tolist()
-        counts = not_finite(values)
-        for number in np.flatnonzero(counts):
-            self.not_finite[place + int(number)] = int(counts[number])
+    @property
+    def rows(self) -> NDArray:
+        """The rows that the field accepts, ``int64[n]``; what is derived must be bound to them."""
+        return self._rows
 
+    def __len__(self) -> int:
+        """Return how many rows the field accepts."""
+        return len(self._rows)
 
-def read_files(reader: PerSample, derived: Derivations, threads: int, count: int) -> Generator[Seen]:
-    """Read, hash and decode `count` rows, in threads; close the iterator to stop them."""
-    return _in_threads(partial(_read, reader, derived), count, threads)
+    def _bind(
+        self, field: Field, rows: Rows, learned: Learned | None, good: NDArray
+    ) -> tuple[Reader | None, NDArray]:
+        """Return the reader of those rows that the field accepts, and these rows."""
 
+        def attempt(some: NDArray) -> Reader:
+            return (rows if len(some) == len(rows) else rows.take(some)).bind(field, learned)
 
-def hash_files(reader: PerSample, sizes: Collection[int], threads: int, count: int) -> Generator[Seen]:
-    """Hash those of `count` rows that have one of some sizes in bytes, in threads."""
-    return _in_threads(partial(_hash, reader, sizes), count, threads)
-
-
-def _in_threads(look: Callable[[Seen], None], count: int, threads: int) -> Generator[Seen]:
-    runs = (Seen(start, min(start + _RUN, count)) for start in range(0, count, _RUN))
-    jobs = (Job(seen, [partial(look, seen)]) for seen in runs)
-    engine = OrderedThreads(jobs, threads=threads, ahead=4 * threads, name="multifeed-check")
-    try:
-        while True:
-            try:
-                seen = engine.get()
-            except StopIteration:
-                return
-            yield seen
-    finally:
-        # It does not wait for what the threads are reading: that may be on a slow network.
-        engine.stop()
-
-
-def _read(reader: PerSample, derived: Derivations, seen: Seen) -> None:
-    """Read, hash, decode and describe the rows of a run."""
-    values = np.empty((1, *reader.spec.shape), reader.spec.dtype)
-    for place in range(seen.start, seen.stop):
-        file = None
         try:
-            file = reader.file(place)
-            loaded = reader.load(place)
-            if isinstance(loaded, bytes):
-                seen.digests[place] = hashlib.blake2b(loaded, digest_size=DIGEST_BYTES).digest()
-                with suppress(OSError):  # It may be gone by now.
-                    seen.sizes.add(_size(file, loaded))
-            told = reader.decode(place, loaded, values.reshape(reader.spec.shape))
+            if len(good):
+                with suppress(BadValue):
+                    return attempt(good), good
+            refused = dict(_refused(attempt, good))
+            self.findings += [fault(self._name, row, error) for row, error in refused.items()]
+            good = np.setdiff1d(good, [*refused])
+            return attempt(good) if len(good) else None, good
         except Exception as error:
-            seen.faults.append((None, place, error, file))
-            continue
-        seen.judge(place, values)
-        # What cannot be described can be trained on all the same.
-        with suppress(Exception):
-            seen.described[place] = reader.describe(place, loaded)
-        _derive(derived, Made.told(np.array([place]), values, [told]), seen)
+            # It is not for a row's sake that the field cannot be read.
+            self.findings.append(fault(self._name, None, error))
+            return None, good[:0]
 
+    def read(self, derived: Mapping[str, Derived], threads: int, advance: Advance) -> None:
+        """Read, hash, decode and describe all rows.
 
-def _derive(derived: Derivations, made: Made, seen: Seen) -> None:
-    """Make the values that other fields make of these; those can fail as well."""
-    for name, reader in derived.items():
-        out = np.empty((len(made.rows), *reader.spec.shape), reader.spec.dtype)
+        Args:
+            derived: By name, the readers of the fields that are made from this one.
+            threads: How many threads read.
+            advance: Told how many more rows have been read.
+        """
+        if isinstance(self._reader, PerSample):
+            self._in_threads(partial(self._samples, self._reader, derived), _RUN, threads, advance)
+        elif isinstance(self._reader, Columnar):
+            look = partial(self._block, self._reader, derived)
+            fitting = max(1, _BLOCK_BYTES // max(1, self._reader.spec.nbytes))
+            self._in_threads(look, min(_BLOCK_ROWS, fitting), threads, advance)
 
-        def attempt(some: NDArray, reader: Derived = reader, out: NDArray = out) -> None:
-            reader.derive(made.at(some), out[: len(some)])
+    def hash(self, sizes: Collection[int], threads: int, advance: Advance) -> None:
+        """Hash the files that have one of some sizes in bytes, and leave all others unread."""
+        if isinstance(self._reader, PerSample):
+            self._in_threads(partial(self._hash, self._reader, sizes), _RUN, threads, advance)
 
-        for number, error in _refused(attempt, np.arange(len(made.rows)), Exception):
-            seen.faults.append((name, int(made.rows[number]), error, None))
+    def file(self, row: int) -> str | None:
+        """Return the file of a row of the dataset, which is one of those read."""
+        if not isinstance(self._reader, PerSample):
+            return None
+        return self._reader.file(int(np.searchsorted(self._rows, row)))
 
+    def tallies(self) -> dict[str, dict[str, int]]:
+        """Return how many rows have each value, by what is described; most frequent first."""
+        counters: dict[str, Counter[str]] = {}
+        for description in self._described:
+            for aspect, value in description:
+                counters.setdefault(aspect, Counter())[value] += 1
+        return {aspect: dict(counter.most_common()) for aspect, counter in counters.items()}
 
-def _hash(reader: PerSample, sizes: Collection[int], seen: Seen) -> None:
-    """Hash those rows of a run that have one of some sizes."""
-    for place in range(seen.start, seen.stop):
-        # What cannot be read is found when its own dataset is checked.
-        with suppress(Exception):
-            file = reader.file(place)
-            if file is not None and os.stat(file).st_size not in sizes:
+    def strangers(self) -> Iterator[Remark]:
+        """Yield which rows are described unlike nearly all others."""
+        for aspect, counts in self.tallies().items():
+            (usual, most), total = next(iter(counts.items())), sum(counts.values())
+            if most < 2 or not 0 < total - most <= max(1, _FEW_SHARE * total):
                 continue
-            loaded = reader.load(place)
-            if isinstance(loaded, bytes) and _size(file, loaded) in sizes:
-                seen.digests[place] = hashlib.blake2b(loaded, digest_size=DIGEST_BYTES).digest()
+            values = np.array([dict(said).get(aspect, usual) for said in self._described], object)
+            rows = np.flatnonzero(values != usual)
+            rest = f"where {most:,} of {total:,} are {usual}"
+            yield Remark(f"unusual {aspect}", rows, [f"is {value}, {rest}" for value in values[rows]])
+
+    def _in_threads(
+        self,
+        look: Callable[[int, int], None],
+        at_once: int,
+        threads: int,
+        advance: Advance,
+    ) -> None:
+        """Call ``look(start, stop)`` for every run of places in the reader."""
+
+        def job(start: int) -> Job[int]:
+            stop = min(start + at_once, len(self._rows))
+            return Job(stop - start, [partial(look, start, stop)])
+
+        jobs = map(job, range(0, len(self._rows), at_once))
+        engine = OrderedThreads(jobs, threads=threads, ahead=4 * threads, name="multifeed-check")
+        try:
+            with suppress(StopIteration):
+                while True:
+                    advance(engine.get())
+        finally:
+            # It does not wait for what the threads are reading: that may be on a slow network.
+            engine.stop()
+
+    def _block(self, reader: Columnar, derived: Mapping[str, Derived], start: int, stop: int) -> None:
+        values = np.empty((stop - start, *reader.spec.shape), reader.spec.dtype)
+        try:
+            lengths = reader.gather(np.arange(start, stop), values)
+            for each in derived.values():
+                _derive(each, Made(np.arange(start, stop), values, lengths))
+        except Exception:
+            self._samples(OneByOne(reader), derived, start, stop)
+        else:
+            self._judge(start, values)
+
+    def _samples(self, reader: PerSample, derived: Mapping[str, Derived], start: int, stop: int) -> None:
+        values = np.empty((1, *reader.spec.shape), reader.spec.dtype)
+        for place in range(start, stop):
+            row, file = int(self._rows[place]), None
+            try:
+                file = reader.file(place)
+                loaded = reader.load(place)
+                if isinstance(loaded, bytes):
+                    self.digests[row] = _digest(loaded)
+                    with suppress(OSError):  # It may be gone by now.
+                        self.sizes.add(_size(file, loaded))
+                told = reader.decode(place, loaded, values.reshape(reader.spec.shape))
+            except Exception as error:
+                self.findings.append(fault(self._name, row, error, file))
+                continue
+            self._judge(place, values, file)
+            # What cannot be described can be trained on all the same.
+            with suppress(Exception):
+                described = reader.describe(place, loaded).items()
+                said = tuple((aspect, _shown(value)) for aspect, value in described)
+                self._described[row] = self._alike.setdefault(said, said)
+            for name, each in derived.items():
+                try:
+                    _derive(each, Made.told(np.array([place]), values, [told]))
+                except Exception as error:
+                    self.findings.append(fault(name, row, error))
+
+    def _hash(self, reader: PerSample, sizes: Collection[int], start: int, stop: int) -> None:
+        for place in range(start, stop):
+            # What cannot be read is found when its own dataset is checked.
+            with suppress(Exception):
+                file = reader.file(place)
+                if file is None or os.path.getsize(file) in sizes:
+                    loaded = reader.load(place)
+                    if isinstance(loaded, bytes) and _size(file, loaded) in sizes:
+                        self.digests[int(self._rows[place])] = _digest(loaded)
+
+    def _judge(self, place: int, values: NDArray, file: str | None = None) -> None:
+        """Look at the values of the samples, ``[n, ...]``, at the places from `place` on."""
+
+        def add(kind: str, number: int, says: str) -> None:
+            row = int(self._rows[place + number])
+            self.findings.append(Finding("odd", kind, self._name, row, says, file))
+
+        for number in np.flatnonzero(blank(values)).tolist():
+            add("blank", number, "all of its pixels are alike")
+        if values.dtype.kind == "f":
+            counts = (~np.isfinite(values)).reshape(len(values), -1).sum(axis=1)
+            for number in np.flatnonzero(counts).tolist():
+                add("not finite", number, f"holds {counts[number]:,} NaN or infinite numbers")
+
+
+def _derive(reader: Derived, made: Made) -> None:
+    """Make the values that another field makes of these; that can fail as well."""
+    reader.derive(made, np.empty((len(made.rows), *reader.spec.shape), reader.spec.dtype))
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
 
 
 def _size(file: str | None, loaded: bytes) -> int:
     """Return the size of a file; what was loaded of it may be one member of an archive."""
-    return len(loaded) if file is None else os.stat(file).st_size
+    return len(loaded) if file is None else os.path.getsize(file)
 
 
-def read_columns(reader: Columnar, derived: Derivations, count: int) -> Generator[Seen]:
-    """Gather `count` rows, a block at a time."""
-    block = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // max(1, reader.spec.nbytes)))
-    out = np.empty((min(block, count), *reader.spec.shape), reader.spec.dtype)
-    for start in range(0, count, block):
-        seen = Seen(start, min(start + block, count))
-        rows = np.arange(seen.start, seen.stop)
-        try:
-            lengths = reader.gather(rows, out[: len(rows)])
-        except Exception:
-            _one_by_one(reader, derived, seen)
-        else:
-            values = out[: len(rows)]
-            seen.judge(start, values)
-            _derive(derived, Made(rows, values, lengths), seen)
-        yield seen
+def _shown(value: Any) -> str:
+    """Return what is said of a sample as text: (60, 80) is "60 x 80"."""
+    return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _one_by_one(reader: Columnar, derived: Derivations, seen: Seen) -> None:
-    """Gather the rows of a block of which some cannot be used."""
-    values = np.empty((1, *reader.spec.shape), reader.spec.dtype)
-    for place in range(seen.start, seen.stop):
-        try:
-            lengths = reader.gather(np.array([place]), values)
-        except Exception as error:
-            seen.faults.append((None, place, error, None))
-        else:
-            seen.judge(place, values)
-            _derive(derived, Made(np.array([place]), values, lengths), seen)
+def blank(values: NDArray) -> NDArray:
+    """Return ``bool[n]``, True where all pixels of a sample, ``[n, height, width, ...]``, are alike.
+
+    The last of three or more axes is a pixel's channels if it is no longer than 4. Samples of fewer than
+    two axes are never blank: that a list holds one number alone is nothing unusual.
+    """
+    if values.ndim < 3 or not values.size:
+        return np.zeros(len(values), bool)
+    channels = values.shape[-1] if values.ndim > 3 and values.shape[-1] <= 4 else 1
+    pixels = values.reshape(len(values), -1, channels)
+    if pixels.shape[1] < 2:
+        return np.zeros(len(values), bool)
+    # Few samples are blank, and those that are not show it soon.
+    found: NDArray = (pixels[:, :_PEEK] == pixels[:, :1]).all(axis=(1, 2))
+    for place in np.flatnonzero(found):
+        found[place] = (pixels[place] == pixels[place, :1]).all()
+    return found

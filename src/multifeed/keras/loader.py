@@ -13,9 +13,10 @@ import keras
 import numpy as np
 
 from multifeed.augment.base import Transform
-from multifeed.dataset import ClassWeights, Dataset
+from multifeed.dataset import Dataset
 from multifeed.feed import Batch, Feed
-from multifeed.report import Report
+from multifeed.report import FeedReport
+from multifeed.weights import ClassWeights
 
 # Seconds of waiting in an epoch below which nobody needs advice.
 _WORTH_A_WORD_S = 1.0
@@ -126,7 +127,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         """Return a batch's samples under another draw of augmentation; see `Feed.redraw`."""
         return self.feed.redraw(epoch, step, draw, count=count)
 
-    def report(self) -> Report:
+    def report(self) -> FeedReport:
         """Return how fast this loader has been so far, who waited, and what took the time."""
         return self.feed.report()
 
@@ -186,7 +187,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
             self.feed.finish(current.epoch)
             self._advise(asker, self.report() - current.before)
 
-    def _advise(self, asker: Any, report: Report) -> None:
+    def _advise(self, asker: Any, report: FeedReport) -> None:
         """Say once in each `fit`, after its first epoch, what holds the model up if it waits."""
         if asker in self._advised:
             return
@@ -222,7 +223,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
 class _Pass:
     """One pass of Keras over an epoch: which index was given which step."""
 
-    def __init__(self, epoch: int, steps: int, purpose: str, before: Report) -> None:
+    def __init__(self, epoch: int, steps: int, purpose: str, before: FeedReport) -> None:
         self.epoch = epoch
         self.before = before
         self.is_fit = purpose == "fit"
