@@ -161,7 +161,7 @@ class _Check:
             self._add(name, [same_bytes_in(other, digests, title, theirs)], reading.file)
 
     def _columns(self, name: str, field: Field, learned: Learned | None) -> NDArray:
-        """DataReport what the columns of a field show, and return the rows in which that is not bad."""
+        """Report what the columns of a field show, and return the rows in which that is not bad."""
         rows = self._data.source
         is_good = np.ones(len(rows), bool)
         remarks: list[Remark] = []
