@@ -16,6 +16,7 @@ HERE = Path(__file__).parent.resolve()
 
 
 def main() -> None:
+    """Write the picture beside this file."""
     names = ["coffee", "chelsea", "rocket"]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)

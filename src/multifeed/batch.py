@@ -161,7 +161,7 @@ class Plan:
         meter: Meter,
         shot: Shot,
     ) -> None:
-        """Write the fields that are augmented: all of a slot's together, since transforms may see several."""
+        """Write the fields that are augmented: all of a slot's together, which one may compare."""
         told: dict[str, list[Told]] = {name: [] for name in augmentation.pipelines}
         for slot in range(start, stop):
             places = {name: _slot_of(out[name], slot) for name in augmentation.written}
@@ -338,8 +338,8 @@ class Plan:
                 f"{error.transform} of {error.field!r} raised {type(cause).__name__} for "
                 f"{_sample(key, row)}: {cause}.",
                 _place(None, row),
-                "The exception above is the original. If it came from a function of yours, that must accept "
-                "every sample.",
+                "The exception above is the original. If it came from a function of yours, that must "
+                "accept every sample.",
             ),
             field=error.field,
             key=key,

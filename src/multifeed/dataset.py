@@ -32,7 +32,7 @@ from multifeed.errors import (
     near,
 )
 from multifeed.family import Family, learned_by, read_state, write_state
-from multifeed.fields.base import Base, Derived, Field, Learned, Reader
+from multifeed.fields.base import Base, Field, Learned, Reader
 from multifeed.fields.category import Category
 from multifeed.fields.chain import Chain
 from multifeed.fields.rows import Rows, Source

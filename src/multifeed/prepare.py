@@ -132,7 +132,8 @@ class _Ready:
         self._rows = data.source
         columns = self._rows.columns
         # One that is made from another field reads no column, and is bound to any rows.
-        self._made = data.source.bind(field, self._learned) if isinstance(field, Link) else None
+        is_made = isinstance(field, Link) and not field.reads
+        self._made = data.source.bind(field, self._learned) if is_made else None
         self._spec = field.spec(columns, self._learned)
         reads = {
             each

@@ -29,8 +29,8 @@ def test_a_mask_that_is_interpolated_is_warned_about() -> None:
     assert str(caught[0].message) == (
         "the target 'mask', (16, 16) uint8, is interpolated where it is moved: between labels 0 and 2 "
         "appears a 1.\n"
-        '  If it is a mask or label map, declare it with interpolation="nearest"; if it is a picture, with '
-        'dtype="float32".'
+        '  If it is a mask or label map, declare it with interpolation="nearest"; if it is a picture, '
+        'with dtype="float32".'
     )
 
 
@@ -54,6 +54,4 @@ def test_colours_move_nothing() -> None:
 def test_an_unknown_interpolation_is_told() -> None:
     with pytest.raises(mf.DeclarationError) as caught:
         mf.Array("x", interpolation="cubic")
-    assert str(caught.value) == (
-        "interpolation must be one of 'bilinear', 'nearest'; received 'cubic'."
-    )
+    assert str(caught.value) == ("interpolation must be one of 'bilinear', 'nearest'; received 'cubic'.")

@@ -74,8 +74,8 @@ def _warn_of_masks(
         if has_labels and base.interpolation != "nearest":
             warnings.warn(
                 lines(
-                    f"the target {name!r}, {base.final}, is interpolated where it is moved: between labels 0 "
-                    "and 2 appears a 1.",
+                    f"the target {name!r}, {base.final}, is interpolated where it is moved: between "
+                    "labels 0 and 2 appears a 1.",
                     'If it is a mask or label map, declare it with interpolation="nearest"; if it is a '
                     'picture, with dtype="float32".',
                 ),

@@ -317,7 +317,7 @@ class Augmentation:
                 raise TransformError(type(each).__name__, name) from error
 
     def apply_columns(self, name: str, values: NDArray, shot: Shot, start: int = 0) -> None:
-        """Apply the transforms of one of the `columns` to the rows of slots from `start` on, in place."""
+        """Apply the transforms of one of the `columns` to the rows of slots from `start` on."""
         stop = start + len(values)
         for number, each in self._columnwise.get(name, ()):
             numbers = Numbers(shot, number, start, stop)
@@ -422,8 +422,8 @@ class Augmentation:
                     if earlier < number and name in other.fields and other.kind != "color":
                         raise DeclarationError(
                             lines(
-                                "all geometry of a field is one interpolation from its base image, which comes "
-                                f"first; for {name!r}, {type(each).__name__} stands after "
+                                "all geometry of a field is one interpolation from its base image, "
+                                f"which comes first; for {name!r}, {type(each).__name__} stands after "
                                 f"{type(other).__name__}.",
                                 f"Put {type(each).__name__} before it.",
                             )
@@ -445,9 +445,11 @@ class Augmentation:
         if transform.turns and unlike > max(height, width, rows, columns):
             raise DeclarationError(
                 lines(
-                    f"images that turn together have one aspect ratio: {first!r} is {rows} x {columns} and "
+                    f"images that turn together have one aspect ratio: {first!r} is {rows} x {columns} "
+                    "and "
                     f"{other!r} {height} x {width}.",
-                    f"Declare them with sizes of one aspect ratio, or give {other!r} a {kind} of its own.",
+                    f"Declare them with sizes of one aspect ratio, or give {other!r} a {kind} of its "
+                    "own.",
                 )
             )
         if transform.cuts:
@@ -456,7 +458,8 @@ class Augmentation:
             if np.abs(one - two).max() > 0.02:
                 raise DeclarationError(
                     lines(
-                        f"images that are cut together show the same part: {first!r} keeps {_shares(one)} of "
+                        f"images that are cut together show the same part: {first!r} keeps "
+                        f"{_shares(one)} of "
                         f"its height and width, {other!r} {_shares(two)}.",
                         "Declare each base_size in proportion to its size.",
                     )

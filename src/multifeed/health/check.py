@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from multifeed.dataset import Dataset
-from multifeed.errors import DeclarationError, lines
+from multifeed.errors import BadValue, DeclarationError, lines
 from multifeed.family import learned_by
 from multifeed.fields.base import Derived, Field, Learned, Link, Remark, Tally
 from multifeed.fields.examine import absent, nulls
@@ -196,7 +196,10 @@ class _Check:
                 try:
                     found[name] = cast(Derived, rows.bind(field, learned))
                 except Exception as error:
-                    self._findings.append(fault(name, None, error))
+                    # Of columns that it reads itself; what is made of the rest is not looked at then.
+                    place = error.row if isinstance(error, BadValue) else None
+                    row = None if place is None else int(kept[place])
+                    self._findings.append(fault(name, row, error))
         return found
 
     def _hash(self, name: str, data: Dataset, title: str, sizes: set[int]) -> list[bytes | None]:
