@@ -216,7 +216,7 @@ def _with_borders(matrices: np.ndarray) -> tuple[np.ndarray, list[list[int]]]:
 AFFINE = Job(
     about="two decoded images of 224x224x3 per sample in .npy memmaps in the page cache; both rotated, "
     "shifted, zoomed, mirrored and brightened by one draw; shuffled, batches of 64",
-    samples=1_000,
+    samples=2_000,
     quick=64,
     prepare=write,
     data="augment",
@@ -247,7 +247,7 @@ AFFINE = Job(
 CROP = Job(
     about="two decoded images of 256x256x3 per sample in .npy memmaps in the page cache; both cut to "
     "224x224 and mirrored by one draw; shuffled, batches of 64",
-    samples=1_000,
+    samples=2_000,
     quick=64,
     prepare=write,
     data="augment",

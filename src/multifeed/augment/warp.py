@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,15 +27,15 @@ _BORDERS = {
     "wrap": cv2.BORDER_WRAP,
 }
 # Dtypes that OpenCV warps, and for others one of these that holds all of their values.
-_KNOWN = ("uint8", "uint16", "int16", "float32", "float64")
-_STAND_INS = {
-    "bool": "uint8",
-    "int8": "int16",
-    "int32": "float64",
-    "uint32": "float64",
-    "float16": "float32",
+_KNOWN = tuple(map(np.dtype, ("uint8", "uint16", "int16", "float32", "float64")))
+_STAND_INS: dict[Any, np.dtype[Any]] = {
+    np.dtype("bool"): np.dtype("uint8"),
+    np.dtype("int8"): np.dtype("int16"),
+    np.dtype("int32"): np.dtype("float64"),
+    np.dtype("uint32"): np.dtype("float64"),
+    np.dtype("float16"): np.dtype("float32"),
 }
-DTYPES = (*_KNOWN, *_STAND_INS)
+DTYPES = tuple(kind.name for kind in (*_KNOWN, *_STAND_INS))
 # OpenCV warps and averages up to this many channels at a time.
 _CHANNELS = 4
 # An image with a border has up to so many times its area; beyond that, making it takes too long.
@@ -103,7 +104,7 @@ class Warp:
         upside_down, mirrored = matrix[1, 1] < 0, matrix[0, 0] < 0
         if window is not None and (window[2], window[3]) == self.size:
             _flip(_part(image, window), out, upside_down, mirrored)
-        elif out.dtype.name in _STAND_INS:
+        elif out.dtype in _STAND_INS:
             self._apply_stand_in(image, matrix, out)
         elif out.shape[2] > _CHANNELS:
             for first in range(0, out.shape[2], _CHANNELS):
@@ -121,7 +122,7 @@ class Warp:
 
     def _apply_stand_in(self, image: NDArray, matrix: NDArray, out: NDArray) -> None:
         """Warp by way of a dtype that OpenCV knows."""
-        stand_in = np.dtype(_STAND_INS[out.dtype.name])
+        stand_in = _STAND_INS[out.dtype]
         warped = np.empty(out.shape, stand_in)
         self.apply(image.astype(stand_in), matrix, warped)
         if out.dtype.kind in "iu" and stand_in.kind == "f":
@@ -250,7 +251,7 @@ def _part(image: NDArray, window: tuple[int, int, int, int]) -> NDArray:
 def _flip(image: NDArray, out: NDArray, upside_down: bool, mirrored: bool) -> None:
     if not mirrored:
         out[...] = image[::-1] if upside_down else image
-    elif out.dtype.name in _KNOWN:
+    elif out.dtype in _KNOWN:
         # Five times as fast as NumPy, which goes through a mirrored row a value at a time.
         cv2.flip(image, -1 if upside_down else 1, dst=_as_opencv(out))
     else:

@@ -141,6 +141,10 @@ class Array(Field):
         elif isinstance(layout, _Memory | _Scalars) and layout.found == ():
             yield from outliers(self.reads[0], numbers(rows, self.reads[0]))
 
+    def restore(self, values: NDArray, learned: Learned | None) -> NDArray:
+        """Undo the scale."""
+        return values if self.scale is None else values / self.scale
+
     def base(self, source: Source, learned: Learned | None) -> Base:
         return replace(super().base(source, learned), interpolation=self.interpolation)
 

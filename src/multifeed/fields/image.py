@@ -157,6 +157,10 @@ class Image(Field):
         finish = None if final == pixels and self.preprocess is None else self._finish
         return Base(reader, pixels, final, finish, self.interpolation)
 
+    def restore(self, values: NDArray, learned: Learned | None) -> NDArray:
+        """Undo the scale."""
+        return values if self.scale is None else values / self.scale
+
     def _files(self, source: Source) -> tuple[Cells, Folder | None]:
         """Return the cells that name or hold the images, and where the names start."""
         is_named = holds_text(source.columns[self.column].type)
