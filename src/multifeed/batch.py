@@ -13,7 +13,7 @@ from multifeed.augment.mix import Mixing
 from multifeed.augment.pipeline import Augmentation, Scratch, Shot, TransformError
 from multifeed.errors import BadValue, MultifeedError, SampleError, lines
 from multifeed.fields.base import Columnar, Derived, Made, PerSample, Reader, Told
-from multifeed.meter import Meter
+from multifeed.meter import Meter, Spent
 from multifeed.spec import Spec
 from multifeed.structure import Structure
 
@@ -163,9 +163,10 @@ class Plan:
     ) -> None:
         """Write the fields that are augmented: all of a slot's together, which one may compare."""
         told: dict[str, list[Told]] = {name: [] for name in augmentation.pipelines}
+        spent = {name: Spent() for name in augmentation.pipelines}
         for slot in range(start, stop):
             places = {name: _slot_of(out[name], slot) for name in augmentation.written}
-            make = partial(self._make_augmented, augmentation, slot, meter)
+            make = partial(self._make_augmented, augmentation, slot, spent)
             found = make(list(augmentation.pipelines), int(rows[slot]), shot, places)
             for mixing in augmentation.mixings:
                 names, number = augmentation.companions[mixing.number], mixing.number
@@ -180,6 +181,7 @@ class Plan:
                         found[name] = _of_both(found[name], others[name])
             for name, each in found.items():
                 told[name].append(each)
+        meter.add_all(spent)
         for name, pipeline in augmentation.pipelines.items():
             if name in self._derived:
                 frames = [
@@ -192,7 +194,7 @@ class Plan:
         self,
         augmentation: Augmentation,
         slot: int,
-        meter: Meter,
+        spent: Mapping[str, Spent],
         names: Sequence[str],
         row: int,
         shot: Shot,
@@ -215,13 +217,11 @@ class Plan:
                 values[name], told[name] = pipeline.start(row, loaded, shot, slot, places[name])
             except Exception as error:
                 raise self._explain(error, name, pipeline.reader, row) from error
-            meter.add(
-                name,
-                1,
-                load_s=between - begin,
-                decode_s=perf_counter() - between,
-                loaded_bytes=len(loaded) if isinstance(loaded, bytes) else 0,
-            )
+            cost = spent[name]
+            cost.samples += 1
+            cost.load_s += between - begin
+            cost.decode_s += perf_counter() - between
+            cost.loaded_bytes += len(loaded) if isinstance(loaded, bytes) else 0
         try:
             augmentation.finish(values, shot, slot, places)
         except TransformError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 
@@ -28,6 +29,16 @@ class Spent:
     def total_s(self) -> float:
         """Seconds in all."""
         return self.load_s + self.decode_s + self.copy_s
+
+    def __add__(self, more: Spent) -> Spent:
+        """Return both together."""
+        return Spent(
+            self.load_s + more.load_s,
+            self.decode_s + more.decode_s,
+            self.copy_s + more.copy_s,
+            self.loaded_bytes + more.loaded_bytes,
+            self.samples + more.samples,
+        )
 
     def __sub__(self, before: Spent) -> Spent:
         """Return what has been spent since `before`."""
@@ -65,6 +76,12 @@ class Meter:
             spent.decode_s += decode_s
             spent.copy_s += copy_s
             spent.loaded_bytes += loaded_bytes
+
+    def add_all(self, spent: Mapping[str, Spent]) -> None:
+        """Add what several fields have cost."""
+        with self._lock:
+            for name, each in spent.items():
+                self._fields[name] = self._fields.get(name, Spent()) + each
 
     def read(self) -> dict[str, Spent]:
         """Return a copy of what has been counted so far, by field."""

@@ -22,8 +22,10 @@ from multifeed.spec import Spec
 @pytest.fixture(scope="module")
 def generator_class() -> Any:
     """Keras' ImageDataGenerator; it needs no backend but NumPy."""
-    os.environ.setdefault("KERAS_BACKEND", "numpy")
-    from keras.src.legacy.preprocessing.image import ImageDataGenerator
+    # For this import alone: programs that later tests start have a backend of their own.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "numpy"))
+        from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     return ImageDataGenerator
 

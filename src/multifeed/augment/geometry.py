@@ -379,9 +379,10 @@ def affine(
     y: NDArray | float = 0.0,
 ) -> NDArray:
     """Return matrices that take (x, y, 1) to (xx·x + xy·y + x, yx·x + yy·y + y, 1)."""
-    rows = np.broadcast_arrays(*(np.asarray(each, np.float64) for each in (xx, xy, x, yx, yy, y)))
-    matrix = np.zeros((*rows[0].shape, 3, 3))
-    matrix[..., :2, :] = np.stack(rows, -1).reshape(*rows[0].shape, 2, 3)
+    entries = (xx, xy, x, yx, yy, y)
+    matrix = np.zeros((*np.broadcast_shapes(*map(np.shape, entries)), 3, 3))
+    for place, entry in enumerate(entries):
+        matrix[..., place // 3, place % 3] = entry
     matrix[..., 2, 2] = 1.0
     return matrix
 

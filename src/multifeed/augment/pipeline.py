@@ -341,7 +341,14 @@ class Augmentation:
             stream = _stream(number, domain)
             numbers = uniforms(seed, epoch, stream, start, stop, count, draw=draw)
             draws.append({} if domain and isinstance(each, Mixing) else each.draw(numbers))
-        matrices = {name: self._matrices(name, draws) for name in self._warps}
+        # Fields that move together, from and to one size, have one matrix.
+        known: dict[Any, NDArray] = {}
+        matrices = {}
+        for name, warp in self._warps.items():
+            moves = (warp, *(number for number, _ in self._geometry[name]))
+            if moves not in known:
+                known[moves] = self._matrices(name, draws)
+            matrices[name] = known[moves]
         return Shot(seed, epoch, start, draw, draws, matrices, domain)
 
     def partner(self, mixing: Mixing) -> dict[str, NDArray]:

@@ -11,6 +11,7 @@ A window of an image that is not interpolated is never moved.
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,13 +166,19 @@ class Warp:
         widens = out.shape[2] == 3 and out.dtype == np.uint8 and not is_nearest
         if not is_nearest:
             image, matrix = _reduced(image, matrix)
-            image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA) if widens else image
-            image, matrix = self._padded(image, matrix)
+        margins = (0, 0, 0, 0) if is_nearest else self._margins(image, matrix)
+        if any(margins):
+            top, _, left, _ = margins
+            matrix = matrix + [[0, 0, left], [0, 0, top]]
+        if widens:
+            image = self._widened(image, margins)
+        elif any(margins):
+            image = cv2.copyMakeBorder(image, *margins, _BORDERS[self.fill])
         warped = cv2.warpAffine(
             image,
             matrix,
             (self.size[1], self.size[0]),
-            dst=None if widens else _as_opencv(out),
+            dst=_own.array("warped", (*self.size, 4)) if widens else _as_opencv(out),
             flags=cv2.WARP_INVERSE_MAP | (cv2.INTER_NEAREST if is_nearest else cv2.INTER_LINEAR),
             borderMode=_BORDERS[self.fill],
             borderValue=(self.fill_value,) * _CHANNELS,
@@ -179,15 +186,26 @@ class Warp:
         if widens:
             cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=out)
 
-    def _padded(self, image: NDArray, matrix: NDArray) -> tuple[NDArray, NDArray]:
-        """Return an image with a border that reaches as far as the output does, and the matrix for it.
+    def _widened(self, image: NDArray, margins: tuple[int, int, int, int]) -> NDArray:
+        """Return an image of three channels with four, and a border, in memory of this thread."""
+        top, below, left, after = margins
+        height, width = image.shape[:2]
+        whole = _own.array("widened", (height + top + below, width + left + after, 4))
+        inner = whole[top : top + height, left : left + width]
+        cv2.cvtColor(image, cv2.COLOR_RGB2RGBA, dst=inner)
+        if any(margins):
+            cv2.copyMakeBorder(inner, *margins, _BORDERS[self.fill], dst=whole)
+        return whole
+
+    def _margins(self, image: NDArray, matrix: NDArray) -> tuple[int, int, int, int]:
+        """Return how wide a border is needed (top, bottom, left, right) that the output stays inside.
 
         OpenCV computes what is beyond an image place by place, which takes half as long again. With a
         border, all is inside, and values differ by 1 level at 2 of 10,000 pixels: that is how float32
         places are rounded.
         """
         if self.fill == "constant":
-            return image, matrix
+            return 0, 0, 0, 0
         height, width = image.shape[:2]
         (xx, xy, x), (yx, yy, y) = matrix.tolist()
         down, right = self.size[0] - 1, self.size[1] - 1
@@ -196,11 +214,27 @@ class Warp:
         top = max(1 - math.floor(y + min(yx, 0) * right + min(yy, 0) * down), 0)
         after = max(math.ceil(x + max(xx, 0) * right + max(xy, 0) * down) + 2 - width, 0)
         below = max(math.ceil(y + max(yx, 0) * right + max(yy, 0) * down) + 2 - height, 0)
-        area = (height + top + below) * (width + left + after)
-        if area == height * width or area > _MOST_BORDER * height * width:
-            return image, matrix
-        padded = cv2.copyMakeBorder(image, top, below, left, after, _BORDERS[self.fill])
-        return padded, matrix + [[0, 0, left], [0, 0, top]]
+        if (height + top + below) * (width + left + after) > _MOST_BORDER * height * width:
+            return 0, 0, 0, 0
+        return top, below, left, after
+
+
+class _Own(threading.local):
+    """Memory that a thread uses again for every image."""
+
+    def __init__(self) -> None:
+        self._memory: dict[str, NDArray] = {}
+
+    def array(self, use: str, shape: tuple[int, ...]) -> NDArray:
+        """Return an array of a use, uint8, with whatever it holds."""
+        size = math.prod(shape)
+        memory = self._memory.get(use)
+        if memory is None or memory.size < size:
+            memory = self._memory[use] = np.empty(size, np.uint8)
+        return memory[:size].reshape(shape)
+
+
+_own = _Own()
 
 
 def _whole(places: NDArray, count: int, available: int) -> tuple[NDArray, NDArray]:
