@@ -43,6 +43,7 @@ Change = Callable[[np.ndarray, int, np.ndarray], None]
 def multifeed(folder: Path, samples: int) -> Epoch:
     """Set up a feed over two memmaps, with the augmentation that all contestants of the job have."""
     feed = affine_feed(folder, samples)
+    _one_thread_a_warp()
 
     def epoch(number: int) -> Iterator[Batch]:
         yield from served(feed(number))
@@ -53,6 +54,7 @@ def multifeed(folder: Path, samples: int) -> Epoch:
 def multifeed_crop(folder: Path, samples: int) -> Epoch:
     """Set up a feed that cuts images out of larger ones, and mirrors half of them."""
     feed = crop_feed(folder, samples)
+    _one_thread_a_warp()
 
     def epoch(number: int) -> Iterator[Batch]:
         yield from served(feed(number))
@@ -63,11 +65,19 @@ def multifeed_crop(folder: Path, samples: int) -> Epoch:
 def multifeed_resized_crop(folder: Path, samples: int) -> Epoch:
     """Set up a feed that enlarges half of an image or more, and mirrors half of them."""
     feed = resized_crop_feed(folder, samples)
+    _one_thread_a_warp()
 
     def epoch(number: int) -> Iterator[Batch]:
         yield from served(feed(number))
 
     return epoch
+
+
+def _one_thread_a_warp() -> None:
+    """Turn OpenCV's own threads off, as docs/guides/augmentation.md says, and as all contestants do."""
+    import cv2
+
+    cv2.setNumThreads(1)
 
 
 def two_threads(folder: Path, samples: int) -> Epoch:
