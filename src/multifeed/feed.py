@@ -170,6 +170,11 @@ class Feed:
         return self._recipe.plan.structure
 
     @property
+    def augments(self) -> bool:
+        """Whether its samples are changed at random."""
+        return self._recipe.plan.augmentation is not None
+
+    @property
     def epoch(self) -> int:
         """The epoch that the next pass serves. It may be set."""
         return self._epoch

@@ -174,7 +174,7 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: mf.RandomAffine("photo", zoom=1.5),
-        "zoom is a magnification above 0; it reaches -0.5.",
+        "zoom is a magnification above 0; it reaches -0.5.\n  Write a pair such as zoom=(1, 1.5).",
     ),
     (
         lambda: mf.RandomAffine("photo", shift=-0.1),

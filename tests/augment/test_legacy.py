@@ -232,14 +232,27 @@ def test_a_preprocessing_function_that_centres_is_told_where_it_belongs() -> Non
     pixels = np.full((2, 3, 3, 1), 7, np.uint8)
     data = mf.Dataset({"x": pixels}, inputs=mf.Array("x"))
     augment = mf.from_image_data_generator("x", preprocessing_function=lambda image: image - 100)
-    with pytest.raises(mf.DeclarationError) as caught:
+    with pytest.raises(mf.SampleError) as caught:
         mf.Feed(data, 2, augment=augment).batch(0, 0)
     assert str(caught.value) == (
-        "a transform keeps the shape of an image and values from 0 to 255; preprocessing_function "
-        f"returned {Spec((3, 3, 1), 'float32')} from -93 to -93.\n"
+        f"'x' of row 0 cannot be used: it becomes {Spec((3, 3, 1), 'float32')} from -93 to -93 by "
+        "preprocessing_function, and a transform keeps its shape and values from 0 to 255.\n"
+        "  Row: 0.\n"
         '  Declare the field with mf.Image(..., dtype="float32", preprocess=<your function>) instead: '
         "that comes after all transforms as well."
     )
+
+
+def test_a_preprocessing_function_of_floats_keeps_them() -> None:
+    """Nothing is rounded or bounded but whole numbers; in place is as good."""
+    values = np.random.default_rng(0).random((2, 3, 3, 1), np.float32) * 300
+
+    def halve(image: np.ndarray) -> None:
+        image /= 2
+
+    data = mf.Dataset({"x": values}, inputs=mf.Array("x"))
+    augment = mf.from_image_data_generator("x", preprocessing_function=halve)
+    np.testing.assert_array_equal(mf.Feed(data, 2, augment=augment).batch(0, 0)[0], values / 2)
 
 
 def test_one_call_gives_what_is_asked_for_and_no_more() -> None:

@@ -134,7 +134,7 @@ def test_cutmix_is_what_numpy_makes_of_the_samples() -> None:
 def test_lambda_is_the_area_that_is_left(size: tuple[int, int]) -> None:
     """The label says how many pixels are whose, in the smallest image and in multiples of it."""
     height, width = size
-    small = np.broadcast_to(np.array([0.0, 1.0])[:, None, None], (2, height, width))
+    small = np.broadcast_to(np.array([0.0, 1.0])[:, None, None, None], (2, height, width, 1))
     rows = {"small": small.copy(), "large": small.repeat(3, 1).repeat(2, 2), "kind": [0, 1]}
     data = mf.Dataset(
         rows,
@@ -143,8 +143,8 @@ def test_lambda_is_the_area_that_is_left(size: tuple[int, int]) -> None:
     )
     feed = mf.Feed(data, 2, augment=mf.CutMix(["large", "small", "kind"]), steps_per_epoch=200)
     found = together(feed)
-    np.testing.assert_allclose(found["small"].mean((1, 2)), found["kind"][:, 1], atol=1e-6)
-    np.testing.assert_allclose(found["large"].mean((1, 2)), found["kind"][:, 1], atol=1e-6)
+    np.testing.assert_allclose(found["small"].mean((1, 2, 3)), found["kind"][:, 1], atol=1e-6)
+    np.testing.assert_allclose(found["large"].mean((1, 2, 3)), found["kind"][:, 1], atol=1e-6)
 
 
 def test_boxes_are_those_of_the_paper() -> None:
@@ -473,7 +473,8 @@ def refused() -> list[tuple[Callable[[], object], str]]:
         ),
         (
             feed(mf.CutMix(["x", "age"], keep="kind")),
-            "CutMix pastes boxes of images, of two or three axes; none of the fields that it names is "
+            "CutMix pastes boxes of images, of three axes, or of two with whole numbers; none of the "
+            "fields that it names is "
             "one: 'x', 'age'.\n"
             "  Name an image as well, or use mf.MixUp.",
         ),

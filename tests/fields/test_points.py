@@ -631,7 +631,7 @@ def test_a_transform_names_the_image_and_not_its_points() -> None:
     with pytest.raises(mf.DeclarationError) as caught:
         mf.Feed(data, 1, augment=[RandomFlip(["photo", "dots"])])
     assert str(caught.value) == (
-        "Points is made from another field and augmented with it: name that one."
+        "Points is made from another field and augmented with it: name 'photo'."
     )
 
 

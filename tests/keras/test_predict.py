@@ -489,3 +489,16 @@ def test_arguments_are_checked() -> None:
         "  Pass the dataset that the model was trained on, or leave targets out: the outputs then come "
         "as they are."
     )
+
+
+def test_a_loader_that_augments_is_refused() -> None:
+    """A prediction under a sample's key is of that sample."""
+    data = mf.Dataset({"x": np.ones((4, 3), np.float32)}, inputs={"x": mf.Array("x")})
+    x = mf.inputs(data)
+    model = keras.Model(x, keras.layers.Dense(1)(x["x"]))
+    with pytest.raises(mf.DeclarationError) as caught:
+        mf.predict(model, mf.Loader(data, 2, augment=mf.Noise("x", sigma=1)))
+    assert str(caught.value) == (
+        "predictions are of the samples as they are; this loader changes them at random.\n"
+        "  Pass a loader without augment=."
+    )

@@ -54,6 +54,10 @@ class Transform(ABC):
 
     # What `Same(before=...)` calls it: "geometry", "color", "noise" or "mix".
     kind: ClassVar[str]
+    # Whether it makes colours that an image did not have, which would be other labels in a label map.
+    makes_colors: ClassVar[bool] = False
+    # Whether it moves the items of a sequence away from where its mask says that they are.
+    moves_items: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", column_names(self.fields))

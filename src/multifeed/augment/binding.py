@@ -11,7 +11,7 @@ from multifeed.augment.base import Transform
 from multifeed.augment.geometry import Geometry
 from multifeed.augment.mix import Mix, bind_mixes
 from multifeed.augment.pipeline import Augmentation, Clean, by_columns
-from multifeed.errors import MultifeedWarning, lines
+from multifeed.errors import DeclarationError, MultifeedWarning, lines
 from multifeed.fields.base import Base, Derived, Field, Reader
 from multifeed.fields.same import Same
 from multifeed.structure import Structure, flat
@@ -45,6 +45,7 @@ def augmented(
     for each in transforms:
         for name in each.fields if not isinstance(each, Mix) else ():
             each.check(name, bases[name].spec)
+            _check_use(each, name, bases[name], fields[name])
     _warn_of_masks(transforms, bases, structure)
     specs = {name: reader.spec for name, reader in readers.items()}
     specs |= {name: base.final for name, base in bases.items()}
@@ -60,6 +61,27 @@ def augmented(
     columns = by_columns(transforms, bases, copies)
     readers |= {name: bases.pop(name).reader for name in columns}
     return readers, Augmentation(transforms, bases, copies, mixings, unmixed, columns)
+
+
+def _check_use(transform: Transform, name: str, base: Base, field: Field) -> None:
+    """Raise if what a transform does makes no sense for a field of this kind."""
+    kind = type(transform).__name__
+    if transform.makes_colors and base.interpolation == "nearest":
+        raise DeclarationError(
+            lines(
+                f"{kind} makes colours that an image did not have, and {name!r} is a label map "
+                '(interpolation="nearest"): it would get other labels.',
+                f"Name the pictures alone in {kind}; geometry may name them together.",
+            )
+        )
+    if transform.moves_items and field.pads is not None:
+        raise DeclarationError(
+            lines(
+                f"{kind} moves items to where padding stood, and {name!r} is padded: its mf.Mask would "
+                "be wrong.",
+                "Shift sequences of one length, or move them in preprocess= before they are padded.",
+            )
+        )
 
 
 def _warn_of_masks(

@@ -67,6 +67,7 @@ class RandomColor(Pointwise):
     gamma: float | Sequence[float] = 0.0
 
     kind: ClassVar[str] = "color"
+    makes_colors: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

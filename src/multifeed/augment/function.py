@@ -18,7 +18,7 @@ from multifeed.spec import Spec
 
 # Of so many calls of a function, how often it may use random numbers that are not its slot's: another
 # thread that does so in the meantime is no reason for a warning.
-_WATCHED_CALLS = 8
+_WATCHED_CALLS = 64
 _TOLERATED = 1
 # One watched call at a time: those of two functions could not be told apart.
 _WATCH = threading.Lock()
@@ -204,7 +204,10 @@ class _Watch:
 
 def _global_state() -> tuple[Any, ...]:
     state: Any = np.random.get_state(legacy=False)
-    return random.getstate(), state["state"]["key"].tobytes(), state["state"]["pos"], state["gauss"]
+    inner = state["state"]
+    # Of the generator that is the default, the key is an array; others have numbers.
+    found = [each.tobytes() if isinstance(each, np.ndarray) else each for each in inner.values()]
+    return random.getstate(), *found, state.get("gauss")
 
 
 def _apart(name: str, returned: Any, given: Mapping[str, NDArray]) -> Any:

@@ -119,8 +119,14 @@ class RandomAffine(Geometry):
         for what in ("rotation", "shear"):
             object.__setattr__(self, what, span(what, getattr(self, what)))
         object.__setattr__(self, "zoom", span("zoom", self.zoom, centre=1.0))
-        if self.zoom[0] <= 0:  # type: ignore[index]
-            raise DeclarationError(f"zoom is a magnification above 0; it reaches {self.zoom[0]:g}.")  # type: ignore[index]
+        least = self.zoom[0]  # type: ignore[index]
+        if least <= 0:
+            raise DeclarationError(
+                lines(
+                    f"zoom is a magnification above 0; it reaches {least:g}.",
+                    "Write a pair such as zoom=(1, 1.5).",
+                )
+            )
         object.__setattr__(self, "shift", _shift(self.shift))
         if self.flip is not None:
             one_of("flip", self.flip, FLIPS)

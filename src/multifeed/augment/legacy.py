@@ -15,7 +15,7 @@ from multifeed.augment.color import look_up
 from multifeed.augment.draws import between
 from multifeed.augment.function import RandomFunction
 from multifeed.augment.geometry import RandomAffine, flips
-from multifeed.errors import DeclarationError, lines, near
+from multifeed.errors import BadValue, DeclarationError, lines, near
 from multifeed.spec import Spec
 
 _LEVELS = np.arange(256, dtype=np.float64)
@@ -213,6 +213,7 @@ class GeneratorColor(Pointwise):
     brightness: tuple[float, float] = (1.0, 1.0)
 
     kind: ClassVar[str] = "color"
+    makes_colors: ClassVar[bool] = True
 
     @property
     def count(self) -> int:
@@ -266,18 +267,21 @@ class _OnFloats:
         self._function = function
 
     def __call__(self, pixels: NDArray, rng: np.random.Generator) -> NDArray:
-        changed = np.asarray(self._function(pixels.astype(np.float32)))
-        if changed.shape != pixels.shape or not (changed.min() >= -0.5 and changed.max() < 255.5):
-            raise DeclarationError(
-                lines(
-                    "a transform keeps the shape of an image and values from 0 to 255; "
-                    f"preprocessing_function returned {Spec(changed.shape, changed.dtype.name)} from "
-                    f"{changed.min():.4g} to {changed.max():.4g}.",
-                    'Declare the field with mf.Image(..., dtype="float32", preprocess=<your function>) '
-                    "instead: that comes after all transforms as well.",
-                )
+        given = pixels.astype(np.float32)
+        returned = self._function(given)
+        changed = given if returned is None else np.asarray(returned)
+        is_whole = pixels.dtype.kind in "iu"
+        least, most = (np.iinfo(pixels.dtype).min, np.iinfo(pixels.dtype).max) if is_whole else (0, 0)
+        fits = not is_whole or bool(changed.min() >= least - 0.5 and changed.max() < most + 0.5)
+        if changed.shape != pixels.shape or not fits:
+            rule = f" and values from {least} to {most}" if is_whole else ""
+            raise BadValue(
+                f"becomes {Spec(changed.shape, changed.dtype.name)} from {changed.min():.4g} to "
+                f"{changed.max():.4g} by preprocessing_function, and a transform keeps its shape{rule}",
+                'Declare the field with mf.Image(..., dtype="float32", preprocess=<your function>) '
+                "instead: that comes after all transforms as well.",
             )
-        whole: NDArray = np.rint(changed).astype(pixels.dtype)
+        whole: NDArray = (np.rint(changed) if is_whole else changed).astype(pixels.dtype)
         return whole
 
 

@@ -154,7 +154,8 @@ class CutMix(Mix):
     width. Its edges lie between the pixels of the smallest; lambda is exact for that one, and for those
     whose sizes are multiples of it.
 
-    What is an image: fields of two or three axes, also label maps, whose values stay as they are. Inputs
+    What is an image: fields of three axes, and label maps (two axes of whole numbers), whose values stay
+    as they are. Other fields of two axes are blended. Inputs
     that are not named stay those of the first sample: name all images that belong together. For the
     partners, and what they cost, see `MixUp`.
 
@@ -185,7 +186,8 @@ class CutMix(Mix):
         return 4
 
     def pastes(self, spec: Spec) -> bool:
-        return len(spec.shape) in (2, 3)
+        # Of two axes, floats are sequences and tables, and integers label maps.
+        return len(spec.shape) == 3 or (len(spec.shape) == 2 and np.dtype(spec.dtype).kind in "biu")
 
     def draw(self, numbers: NDArray) -> Draws:
         partner, share, down, right = numbers.T
@@ -337,7 +339,8 @@ def bind_mixes(
         if isinstance(mix, CutMix) and not any(mix.pastes(specs[name]) for name in mix.fields):
             raise DeclarationError(
                 lines(
-                    "CutMix pastes boxes of images, of two or three axes; none of the fields that it "
+                    "CutMix pastes boxes of images, of three axes, or of two with whole numbers; "
+                    "none of the fields that it "
                     f"names is one: {some(mix.fields)}.",
                     "Name an image as well, or use mf.MixUp.",
                 )

@@ -45,6 +45,7 @@ class RandomNoise(Pointwise):
     sigma: float | Sequence[float]
 
     kind: ClassVar[str] = "noise"
+    makes_colors: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,6 +166,7 @@ class RandomBlur(Pointwise):
     sigma: float | Sequence[float]
 
     kind: ClassVar[str] = "noise"
+    makes_colors: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -218,6 +220,7 @@ class RandomJPEG(Pointwise):
     quality: int | Sequence[int] = (30, 95)
 
     kind: ClassVar[str] = "noise"
+    makes_colors: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

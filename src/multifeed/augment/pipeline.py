@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -144,7 +144,7 @@ class Pipeline:
         base = self.scratch.array("base", base_spec)
         told = self.reader.decode(row, loaded, base)
         if self._warp is None:
-            resize(base, values, self.base.interpolation)
+            resize(base, values, self.base.interpolation, antialias=self.base.antialias)
         else:
             # Label maps may have no axis of channels.
             pixels = base.reshape(*base.shape[:2], -1)
@@ -438,14 +438,14 @@ class Augmentation:
 
     def _check_aspects(self) -> None:
         """Raise if fields that share geometry cannot stay together."""
-        for each in self.transforms:
+        for number, each in enumerate(self.transforms):
             if isinstance(each, Geometry):
                 first, *others = each.fields
                 for name in others:
-                    self._check_pair(each, first, name)
+                    self._check_pair(number, each, first, name)
 
-    def _check_pair(self, transform: Geometry, first: str, other: str) -> None:
-        (rows, columns), (height, width) = (self._frame(name, transform) for name in (first, other))
+    def _check_pair(self, number: int, transform: Geometry, first: str, other: str) -> None:
+        (rows, columns), (height, width) = (self._frame(name, number) for name in (first, other))
         kind = type(transform).__name__
         # Sizes are whole pixels: one pixel more or less of the smaller is no other aspect ratio.
         unlike = abs(height * columns - width * rows)
@@ -462,7 +462,8 @@ class Augmentation:
         if transform.cuts:
             one = np.divide(self._warps[first].size, (rows, columns))
             two = np.divide(self._warps[other].size, (height, width))
-            if np.abs(one - two).max() > 0.02:
+            # Sizes are whole pixels: a pixel of the smaller one more or less is the same share.
+            if np.abs(one - two).max() > 1 / min(rows, columns, height, width):
                 raise DeclarationError(
                     lines(
                         f"images that are cut together show the same part: {first!r} keeps "
@@ -472,11 +473,10 @@ class Augmentation:
                     )
                 )
 
-    def _frame(self, name: str, transform: Geometry) -> Size:
-        """Return the size of the image that a transform acts on."""
+    def _frame(self, name: str, number: int) -> Size:
+        """Return the size of the image that a transform of a number acts on."""
         warp = self._warps[name]
-        before = [each for _, each in self._geometry[name]]
-        before = before[: before.index(transform)]
+        before = [each for earlier, each in self._geometry[name] if earlier < number]
         return warp.size if any(each.crops for each in before) else warp.base
 
 
@@ -505,7 +505,15 @@ def _warp_of(name: str, base: Base, transforms: Sequence[Geometry]) -> Warp:
             f"all geometry of a field is one interpolation, with one fill; those of {name!r} have "
             f"{', '.join(repr(fill) for fill, _ in sorted(fills))}."
         )
-    for each in transforms:
+    for number, each in enumerate(transforms):
+        if each.cuts and any(other.crops for other in transforms[:number]):
+            raise DeclarationError(
+                lines(
+                    f"{type(each).__name__} has nothing left to cut: what stands before it for {name!r} "
+                    "has brought the image to its `size` already.",
+                    f"Put {type(each).__name__} first, or leave it out.",
+                )
+            )
         is_larger = before != after and before[0] >= after[0] and before[1] >= after[1]
         if each.cuts and not is_larger:
             larger = tuple(math.ceil(side * 8 / 7) for side in after)
@@ -517,7 +525,8 @@ def _warp_of(name: str, base: Base, transforms: Sequence[Geometry]) -> Warp:
                 )
             )
     (fill, fill_value), *_ = fills
-    return Warp((before[0], before[1]), (after[0], after[1]), base.interpolation, fill, fill_value)
+    size = (after[0], after[1])
+    return Warp((before[0], before[1]), size, base.interpolation, fill, fill_value, base.antialias)
 
 
 def by_columns(
@@ -539,10 +548,20 @@ def by_columns(
     ]
 
 
+def _flat(transforms: Iterable[Any]) -> Iterator[Any]:
+    """Yield transforms, also those of lists in the list, as from_image_data_generator returns one."""
+    for each in transforms:
+        if isinstance(each, list | tuple):
+            yield from _flat(each)
+        else:
+            yield each
+
+
 def checked(transforms: Any, fields: Mapping[str, Field]) -> tuple[Transform, ...]:
     """Return declared transforms, having seen that each names fields that exist."""
     each: Any
-    given = (transforms,) if isinstance(transforms, Transform) else tuple(transforms)
+    is_list = isinstance(transforms, Iterable) and not isinstance(transforms, Transform | str)
+    given = tuple(_flat(transforms)) if is_list else (transforms,)
     for each in given:
         if not isinstance(each, Transform):
             raise DeclarationError(

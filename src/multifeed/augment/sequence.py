@@ -166,6 +166,7 @@ class RandomShift(_Along):
         'constant'
     """
 
+    moves_items: ClassVar[bool] = True
     _: KW_ONLY
     fill: str = "wrap"
 

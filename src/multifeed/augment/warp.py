@@ -41,6 +41,8 @@ DTYPES = tuple(kind.name for kind in (*_KNOWN, *_STAND_INS))
 _CHANNELS = 4
 # An image with a border has up to so many times its area; beyond that, making it takes too long.
 _MOST_BORDER = 5
+# Pixels of the output by which the edges of a window may be moved to whole pixels of the base image.
+_MOST_MOVE = 0.5
 # Places that differ by less than this share of a pixel are one.
 _EXACT = 1e-6
 
@@ -55,6 +57,7 @@ class Warp:
         interpolation: ``"bilinear"`` or ``"nearest"``.
         fill: What stands where the base image does not reach; see `RandomAffine`.
         fill_value: A number for all channels.
+        antialias: Whether pixels are averaged wherever an axis shrinks, if the image is only resized.
     """
 
     base: Size
@@ -62,6 +65,7 @@ class Warp:
     interpolation: str = "bilinear"
     fill: str = "nearest"
     fill_value: float = 0.0
+    antialias: bool = False
 
     def pixels(self, matrices: NDArray) -> NDArray:
         """Return matrices from a pixel of the output to one of the base image, ``[slots, 2, 3]``.
@@ -114,10 +118,10 @@ class Warp:
                 warped = np.empty((*self.size, part.shape[2]), out.dtype)
                 self.apply(part, matrix, warped)
                 out[:, :, some] = warped
-        elif window is None or self.interpolation == "nearest":
+        elif window is None:
             self._warp(image, matrix, out)
         else:
-            resize(_part(image, window), out, self.interpolation)
+            resize(_part(image, window), out, self.interpolation, antialias=self.antialias)
             if upside_down or mirrored:
                 _flip(out.copy(), out, upside_down, mirrored)
 
@@ -255,6 +259,9 @@ def _whole(places: NDArray, count: int, available: int) -> tuple[NDArray, NDArra
     is_inside = (low > -_EXACT) & (high < available + _EXACT)
     low = np.clip(np.rint(low), 0, available - 1)
     high = np.maximum(np.rint(high), low + 1)
+    # Of an image that is enlarged, half a pixel is several of the output: a mask would not follow.
+    shift = np.maximum(np.abs(low - np.minimum(first, last)), np.abs(high - np.maximum(first, last)))
+    is_inside &= shift * count <= _MOST_MOVE * (high - low)
     sign = np.where(step < 0, -1.0, 1.0)
     moved = sign * (high - low) / count
     begin = np.where(step < 0, high, low)

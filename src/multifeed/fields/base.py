@@ -177,6 +177,7 @@ class Base:
         final: What the field yields.
         finish: Writes a transformed value to its place in the batch; None if it is transformed there.
         interpolation: Between pixels: ``"bilinear"`` or ``"nearest"``.
+        antialias: Whether pixels are averaged wherever an axis shrinks.
     """
 
     reader: Columnar | PerSample
@@ -184,6 +185,7 @@ class Base:
     final: Spec
     finish: Callable[[NDArray, NDArray], None] | None = None
     interpolation: str = "bilinear"
+    antialias: bool = False
 
 
 @dataclass(frozen=True)
@@ -285,7 +287,8 @@ class Field(ABC):
         reader = self.bind(source, learned)
         if isinstance(reader, Derived):
             raise DeclarationError(
-                f"{type(self).__name__} is made from another field and augmented with it: name that one."
+                f"{type(self).__name__} is made from another field and augmented with it: name "
+                f"{getattr(self, 'of', 'that one')!r}."
             )
         return Base(reader, reader.spec, reader.spec)
 

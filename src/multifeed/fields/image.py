@@ -155,7 +155,7 @@ class Image(Field):
             reader = Filled(reader, is_null, fill_value(self.missing, final))
         pixels = Spec((*self._size, CHANNELS[self.color_mode]), "uint8")
         finish = None if final == pixels and self.preprocess is None else self._finish
-        return Base(reader, pixels, final, finish, self.interpolation)
+        return Base(reader, pixels, final, finish, self.interpolation, self.antialias)
 
     def restore(self, values: NDArray, learned: Learned | None) -> NDArray:
         """Undo the scale."""

@@ -93,6 +93,13 @@ def predict(
                 "Pass mf.Loader(data, batch_size=...).",
             )
         )
+    if loader.feed.augments:
+        raise DeclarationError(
+            lines(
+                "predictions are of the samples as they are; this loader changes them at random.",
+                "Pass a loader without augment=.",
+            )
+        )
     if targets is not None and targets.structure.targets is None:
         raise DeclarationError(
             lines(
