@@ -66,11 +66,14 @@ def _read(app: Any, page: str, source: list[str]) -> None:
         if place is not None:
             return f"[{link['text']}](/{place}.md{link['rest'] or ''})"
         if target.is_relative_to(DOCS):
-            return f"[{link['text']}](/{target.relative_to(DOCS)}{link['rest'] or ''})"
+            there = f"/{target.relative_to(DOCS)}{link['rest'] or ''}"
+            return f"{link['image']}[{link['text']}]({there})"
         # Tests and the like are not on the site: their names remain, without a link.
         return link["text"] if target.exists() else link[0]
 
     source[0] = _LINK.sub(follow, text)
 
 
-_LINK = re.compile(r"(?<!!)\[(?P<text>[^][]+)\]\((?!\w+:|#)(?P<target>[^)#\s]+)(?P<rest>#[^)\s]*)?\)")
+_LINK = re.compile(
+    r"(?P<image>!?)\[(?P<text>[^][]+)\]\((?!\w+:|#)(?P<target>[^)#\s]+)(?P<rest>#[^)\s]*)?\)"
+)
