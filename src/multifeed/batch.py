@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from multifeed.augment.mix import Mixing
-from multifeed.augment.pipeline import Augmentation, Scratch, Shot, TransformError
+from multifeed.augment.pipeline import Augmentation, Shot, TransformError
 from multifeed.errors import BadValue, MultifeedError, SampleError, lines
 from multifeed.fields.base import Columnar, Derived, Made, PerSample, Reader, Told
+from multifeed.fields.scratch import Scratch
 from multifeed.meter import Meter, Spent
 from multifeed.spec import Spec
 from multifeed.structure import Structure
@@ -126,22 +127,10 @@ class Plan:
         for name, reader in self._per_sample.items():
             buffer = out[name]
             told: list[Told] = []
-            load_s = decode_s = 0.0
-            loaded_bytes = 0
+            spent = Spent()
             for slot in range(start, stop):
-                row = int(rows[slot])
-                try:
-                    begin = perf_counter()
-                    loaded = reader.load(row)
-                    between = perf_counter()
-                    told.append(reader.decode(row, loaded, _slot_of(buffer, slot)))
-                    decode_s += perf_counter() - between
-                    load_s += between - begin
-                except Exception as error:
-                    raise self._explain(error, name, reader, row) from error
-                if isinstance(loaded, bytes):
-                    loaded_bytes += len(loaded)
-            meter.add(name, stop - start, load_s=load_s, decode_s=decode_s, loaded_bytes=loaded_bytes)
+                told.append(self._read(name, reader, int(rows[slot]), _slot_of(buffer, slot), spent))
+            meter.add_all({name: spent})
             if name in self._unmixed:
                 made = Made.told(rows[start:stop], buffer[start:stop], told)
                 self._derive(name, made, out, start, meter, self._unmixed)
@@ -217,11 +206,7 @@ class Plan:
                 values[name], told[name] = pipeline.start(row, loaded, shot, slot, places[name])
             except Exception as error:
                 raise self._explain(error, name, pipeline.reader, row) from error
-            cost = spent[name]
-            cost.samples += 1
-            cost.load_s += between - begin
-            cost.decode_s += perf_counter() - between
-            cost.loaded_bytes += len(loaded) if isinstance(loaded, bytes) else 0
+            spent[name].count(loaded, begin, between, perf_counter())
         try:
             augmentation.finish(values, shot, slot, places)
         except TransformError as error:
@@ -242,7 +227,7 @@ class Plan:
         at_once = max(1, min(_PARTNER_BYTES // max(1, spec.nbytes), 4_096))
         for mixing in self._mixings[name]:
             draws = shot.draws[mixing.number]
-            memory = self._scratch.array(name, Spec((at_once, *spec.shape), spec.dtype))
+            memory = self._scratch.array(name, (at_once, *spec.shape), spec.dtype)
             for start in range(0, len(values), at_once):
                 slots = slice(start, min(start + at_once, len(values)))
                 rows = draws["partner"][slots]
@@ -273,30 +258,30 @@ class Plan:
 
         What was `told` of the slots from `start` on becomes what holds of both.
         """
-        partner = self._scratch.array(name, reader.spec)
+        partner = self._scratch.array(name, reader.spec.shape, reader.spec.dtype)
+        spent = Spent()
         for mixing in self._mixings[name]:
             draws = shot.draws[mixing.number]
             for slot in range(start, start + len(told)):
                 if not mixing.matters(reader.spec, draws, slot):
                     continue
-                row = int(draws["partner"][slot])
-                try:
-                    begin = perf_counter()
-                    loaded = reader.load(row)
-                    between = perf_counter()
-                    other = reader.decode(row, loaded, partner)
-                except Exception as error:
-                    raise self._explain(error, name, reader, row) from error
+                other = self._read(name, reader, int(draws["partner"][slot]), partner, spent)
                 told[slot - start] = _of_both(told[slot - start], other)
                 slots = slice(slot, slot + 1)
                 mixing.mix(reader.spec, buffer[slots], partner[None], draws, slots)
-                meter.add(
-                    name,
-                    1,
-                    load_s=between - begin,
-                    decode_s=perf_counter() - between,
-                    loaded_bytes=len(loaded) if isinstance(loaded, bytes) else 0,
-                )
+        meter.add_all({name: spent})
+
+    def _read(self, name: str, reader: PerSample, row: int, out: Array, spent: Spent) -> Told:
+        """Write a row of a field to its place; return what the reader told of it."""
+        try:
+            begin = perf_counter()
+            loaded = reader.load(row)
+            between = perf_counter()
+            told = reader.decode(row, loaded, out)
+        except Exception as error:
+            raise self._explain(error, name, reader, row) from error
+        spent.count(loaded, begin, between, perf_counter())
+        return told
 
     def _derive(
         self,

@@ -640,7 +640,7 @@ class Dataset:
             found[f"kind of column {name!r}"] = kind_of(columns[name])
         for name, field in self.all_fields().items():
             found[f"field {name!r}"] = field
-            read = [column for each in field.reads for column in columns.matching(each)]
+            read = columns.all_matching(field.reads)
             found[f"columns of {name!r}"] = read
             if isinstance(field, Category):
                 found |= {f"kind of column {column!r}": kind_of(columns[column]) for column in read}

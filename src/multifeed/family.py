@@ -157,7 +157,7 @@ def _saved(path: str) -> dict[str, Any]:
 
 def _declared(field: Field, columns: Columns) -> dict[str, Any]:
     """Return what a field's learned state is only good for."""
-    read = [name for each in field.reads for name in columns.matching(each)]
+    read = columns.all_matching(field.reads)
     return {"kind": type(field).__name__, "columns": read, **field.options}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass
@@ -29,6 +30,14 @@ class Spent:
     def total_s(self) -> float:
         """Seconds in all."""
         return self.load_s + self.decode_s + self.copy_s
+
+    def count(self, loaded: Any, begin: float, between: float, end: float) -> None:
+        """Count one sample that was loaded from `begin` to `between`, and decoded until `end`."""
+        self.samples += 1
+        self.load_s += between - begin
+        self.decode_s += end - between
+        if isinstance(loaded, bytes):
+            self.loaded_bytes += len(loaded)
 
     def __add__(self, more: Spent) -> Spent:
         """Return both together."""
@@ -58,24 +67,12 @@ class Meter:
         self._lock = threading.Lock()
         self._fields: dict[str, Spent] = {}
 
-    def add(
-        self,
-        name: str,
-        samples: int = 0,
-        *,
-        load_s: float = 0.0,
-        decode_s: float = 0.0,
-        copy_s: float = 0.0,
-        loaded_bytes: int = 0,
-    ) -> None:
-        """Add to what a field has cost."""
+    def add(self, name: str, samples: int = 0, *, copy_s: float) -> None:
+        """Add what copying a field has cost."""
         with self._lock:
             spent = self._fields.setdefault(name, Spent())
             spent.samples += samples
-            spent.load_s += load_s
-            spent.decode_s += decode_s
             spent.copy_s += copy_s
-            spent.loaded_bytes += loaded_bytes
 
     def add_all(self, spent: Mapping[str, Spent]) -> None:
         """Add what several fields have cost."""

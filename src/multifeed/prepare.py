@@ -135,12 +135,7 @@ class _Ready:
         is_made = isinstance(field, Link) and not field.reads
         self._made = data.source.bind(field, self._learned) if is_made else None
         self._spec = field.spec(columns, self._learned)
-        reads = {
-            each
-            for link in _chain(field)
-            for pattern in link.reads
-            for each in columns.matching(pattern)
-        }
+        reads = {each for link in _chain(field) for each in columns.all_matching(link.reads)}
         # In the order of the table, which patterns follow.
         self._columns = {each: columns[each] for each in columns.names if each in reads}
         self._metadata: dict[str, dict[bytes, bytes] | None] = {}

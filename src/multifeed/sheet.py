@@ -321,7 +321,7 @@ def _numbers(exhibit: _Exhibit) -> _Drawing | None:
     if declared is None or not isinstance(field, Numeric):
         return None
     columns = exhibit.data.source.columns
-    names = [name for pattern in field.reads for name in columns.matching(pattern)]
+    names = columns.all_matching(field.reads)
     restored = declared.restore(exhibit.values, exhibit.learned)
     is_fed_so = np.array_equal(restored, exhibit.values)
     # What float32 leaves of a zero when the mean is taken off and added again.

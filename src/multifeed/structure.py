@@ -177,16 +177,15 @@ def linked(known: dict[str, Field]) -> None:
 def check_field(name: str, field: Field, columns: Columns) -> None:
     """Raise if the columns do not suit a field; the error names it."""
     try:
-        for pattern in field.reads:
-            for each in columns.matching(pattern):
-                column = columns[each]
-                if not isinstance(column, np.ndarray) and pa.types.is_null(column.type):
-                    raise DeclarationError(
-                        lines(
-                            f"column {each!r} has no value in any of its rows.",
-                            "Correct the table, or leave the field out.",
-                        )
+        for each in columns.all_matching(field.reads):
+            column = columns[each]
+            if not isinstance(column, np.ndarray) and pa.types.is_null(column.type):
+                raise DeclarationError(
+                    lines(
+                        f"column {each!r} has no value in any of its rows.",
+                        "Correct the table, or leave the field out.",
                     )
+                )
         field.check(columns)
         field.spec(columns, None)
     except NotAdaptedError:

@@ -55,6 +55,10 @@ class Columns:
             return self._arrow.column(name)
         raise DeclarationError(lines(f"the row table has no column {name!r}.", near(name, self.names)))
 
+    def all_matching(self, patterns: Iterable[str]) -> list[str]:
+        """Return the columns that names and patterns stand for, in their order."""
+        return [name for pattern in patterns for name in self.matching(pattern)]
+
     def folder(self, name: str) -> str | None:
         """Return the folder of the table file that the column came from, if it came from one."""
         if name in self._arrays:

@@ -215,7 +215,20 @@ class RandomFlip(Geometry):
 
 
 @dataclass(frozen=True)
-class RandomCrop(Geometry):
+class _Cut(Geometry):
+    """What cuts a window out of the base image, at its scale."""
+
+    @property
+    def cuts(self) -> bool:
+        return True
+
+    @property
+    def crops(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class RandomCrop(_Cut):
     """Cut a window of the field's `size` out of its base image, at a random place.
 
     Declare the images with a larger ``base_size``. No pixel is interpolated. Fields that share a crop
@@ -230,14 +243,6 @@ class RandomCrop(Geometry):
     """
 
     @property
-    def cuts(self) -> bool:
-        return True
-
-    @property
-    def crops(self) -> bool:
-        return True
-
-    @property
     def count(self) -> int:
         return 2
 
@@ -248,13 +253,11 @@ class RandomCrop(Geometry):
         # Whole pixels. Rounded, and not to places that are all as likely (the outermost two are half as
         # likely as the others): so the windows of a large and a small image differ by less than a pixel
         # of the small one.
-        room = np.array(before) - np.array(after)
-        top, left = np.rint(draws["place"] * room).T
-        return windows(top / before[0], left / before[1], after[0] / before[0], after[1] / before[1])
+        return cut(np.rint(draws["place"] * _room(before, after)), before, after)
 
 
 @dataclass(frozen=True)
-class CenterCrop(Geometry):
+class CenterCrop(_Cut):
     """Cut a window of the field's `size` out of the middle of its base image. Nothing is random.
 
     Args:
@@ -266,14 +269,6 @@ class CenterCrop(Geometry):
     """
 
     @property
-    def cuts(self) -> bool:
-        return True
-
-    @property
-    def crops(self) -> bool:
-        return True
-
-    @property
     def count(self) -> int:
         return 0
 
@@ -281,9 +276,7 @@ class CenterCrop(Geometry):
         return {"place": np.full((len(numbers), 2), 0.5)}
 
     def matrices(self, draws: Draws, before: Size, after: Size) -> NDArray:
-        room = np.array(before) - np.array(after)
-        top, left = np.floor(draws["place"] * room).T
-        return windows(top / before[0], left / before[1], after[0] / before[0], after[1] / before[1])
+        return cut(np.floor(draws["place"] * _room(before, after)), before, after)
 
 
 @dataclass(frozen=True)
@@ -408,6 +401,17 @@ def mirrors(flip: NDArray) -> NDArray:
 def windows(top: NDArray, left: NDArray, height: NDArray | float, width: NDArray | float) -> NDArray:
     """Return the matrices that show a window; all in shares of the image's height and width."""
     return affine(xx=width, x=left + width / 2 - 0.5, yy=height, y=top + height / 2 - 0.5)
+
+
+def cut(corners: NDArray, before: Size, after: Size) -> NDArray:
+    """Return the matrices that show a window of size `after`, given its upper left corner in pixels."""
+    top, left = corners.T
+    return windows(top / before[0], left / before[1], after[0] / before[0], after[1] / before[1])
+
+
+def _room(before: Size, after: Size) -> NDArray:
+    """Return how many places a window has beside the first, down and to the right."""
+    return np.subtract(before, after)
 
 
 def relative(matrix: NDArray, size: Size) -> NDArray:

@@ -155,9 +155,8 @@ class CutMix(Mix):
     whose sizes are multiples of it.
 
     What is an image: fields of three axes, and label maps (two axes of whole numbers), whose values stay
-    as they are. Other fields of two axes are blended. Inputs
-    that are not named stay those of the first sample: name all images that belong together. For the
-    partners, and what they cost, see `MixUp`.
+    as they are. Other fields of two axes are blended. Inputs that are not named stay those of the first
+    sample: name all images that belong together. For the partners, and what they cost, see `MixUp`.
 
     Args:
         fields: The images that are cut, other inputs that are mixed by area, and all targets: images,
@@ -340,8 +339,7 @@ def bind_mixes(
             raise DeclarationError(
                 lines(
                     "CutMix pastes boxes of images, of three axes, or of two with whole numbers; "
-                    "none of the fields that it "
-                    f"names is one: {some(mix.fields)}.",
+                    f"none of the fields that it names is one: {some(mix.fields)}.",
                     "Name an image as well, or use mf.MixUp.",
                 )
             )

@@ -24,7 +24,27 @@ _QUANTILES = 2**16
 
 
 @dataclass(frozen=True)
-class RandomNoise(Pointwise):
+class _Gaussian(Pointwise):
+    """What has a standard deviation, drawn for each sample."""
+
+    sigma: float | Sequence[float]
+
+    kind: ClassVar[str] = "noise"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "sigma", _one_or_pair("sigma", self.sigma))
+
+    @property
+    def count(self) -> int:
+        return 1
+
+    def draw(self, numbers: NDArray) -> Draws:
+        return {"sigma": between(numbers[:, 0], *self.sigma)}  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class RandomNoise(_Gaussian):
     """Add Gaussian noise to images of 8 bits.
 
     All named fields share the standard deviation; each has noise of its own, in every channel but
@@ -42,21 +62,7 @@ class RandomNoise(Pointwise):
         (0.0, 12.0)
     """
 
-    sigma: float | Sequence[float]
-
-    kind: ClassVar[str] = "noise"
     makes_colors: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "sigma", _one_or_pair("sigma", self.sigma))
-
-    @property
-    def count(self) -> int:
-        return 1
-
-    def draw(self, numbers: NDArray) -> Draws:
-        return {"sigma": between(numbers[:, 0], *self.sigma)}  # type: ignore[misc]
 
     def check(self, name: str, spec: Spec) -> None:
         check_pixels(self, name, spec)
@@ -80,7 +86,7 @@ class RandomNoise(Pointwise):
 
 
 @dataclass(frozen=True)
-class Noise(Columnwise):
+class Noise(_Gaussian, Columnwise):
     """Add Gaussian noise to numbers and arrays of floats.
 
     All named fields share the standard deviation; each element has noise of its own. It is never more
@@ -102,21 +108,6 @@ class Noise(Columnwise):
         >>> feed.batch(0, 0)[0].shape
         (2, 3)
     """
-
-    sigma: float | Sequence[float]
-
-    kind: ClassVar[str] = "noise"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "sigma", _one_or_pair("sigma", self.sigma))
-
-    @property
-    def count(self) -> int:
-        return 1
-
-    def draw(self, numbers: NDArray) -> Draws:
-        return {"sigma": between(numbers[:, 0], *self.sigma)}  # type: ignore[misc]
 
     def check(self, name: str, spec: Spec) -> None:
         if not spec.dtype.startswith("float"):
@@ -146,7 +137,7 @@ class Noise(Columnwise):
 
 
 @dataclass(frozen=True)
-class RandomBlur(Pointwise):
+class RandomBlur(_Gaussian):
     """Blur images by a Gaussian.
 
     Args:
@@ -163,21 +154,7 @@ class RandomBlur(Pointwise):
         (0.0, 2.0)
     """
 
-    sigma: float | Sequence[float]
-
-    kind: ClassVar[str] = "noise"
     makes_colors: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "sigma", _one_or_pair("sigma", self.sigma))
-
-    @property
-    def count(self) -> int:
-        return 1
-
-    def draw(self, numbers: NDArray) -> Draws:
-        return {"sigma": between(numbers[:, 0], *self.sigma)}  # type: ignore[misc]
 
     def check(self, name: str, spec: Spec) -> None:
         check_pixels(self, name, spec)

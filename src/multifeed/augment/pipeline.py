@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +20,7 @@ from multifeed.fields.base import Base, Columnar, Derived, Field, Made, PerSampl
 from multifeed.fields.frame import Frame, resizing
 from multifeed.fields.gather import OneByOne
 from multifeed.fields.resize import resize
+from multifeed.fields.scratch import Scratch
 from multifeed.spec import Spec
 
 
@@ -138,10 +138,12 @@ class Pipeline:
         Also what its reader told of it: how many of its items are no padding, or the frame of its base.
         """
         spec, base_spec = self.base.spec, self.reader.spec
-        values = out if self.base.finish is None else self.scratch.array("values", spec)
+        values = (
+            out if self.base.finish is None else self.scratch.array("values", spec.shape, spec.dtype)
+        )
         if self._warp is None and base_spec == spec:
             return values, self.reader.decode(row, loaded, values)
-        base = self.scratch.array("base", base_spec)
+        base = self.scratch.array("base", base_spec.shape, base_spec.dtype)
         told = self.reader.decode(row, loaded, base)
         if self._warp is None:
             resize(base, values, self.base.interpolation, antialias=self.base.antialias)
@@ -173,19 +175,6 @@ class Pipeline:
         """Write transformed values to their place in the batch."""
         if self.base.finish is not None:
             self.base.finish(values, out)
-
-
-class Scratch(threading.local):
-    """Memory that a thread uses again for every sample."""
-
-    def __init__(self) -> None:
-        self._arrays: dict[str, NDArray] = {}
-
-    def array(self, use: str, spec: Spec) -> NDArray:
-        """Return the array of a use, with whatever it holds."""
-        if use not in self._arrays:
-            self._arrays[use] = np.empty(spec.shape, spec.dtype)
-        return self._arrays[use]
 
 
 class Augmentation:
@@ -287,7 +276,8 @@ class Augmentation:
         self._transform(several, shot, place, copy.before)
         clean = several[name]
         if pipeline.base.finish is not None:
-            final = pipeline.scratch.array("final", pipeline.base.final)
+            spec = pipeline.base.final
+            final = pipeline.scratch.array("final", spec.shape, spec.dtype)
             pipeline.finish(clean, final)
             clean = final
         copy.reader.derive(_one(clean), out[None])
@@ -295,7 +285,7 @@ class Augmentation:
     def _clean(self, name: str, values: NDArray) -> NDArray:
         """Return a copy of a field's values, in memory of this thread."""
         pipeline = self.pipelines[name]
-        clean = pipeline.scratch.array("clean", pipeline.base.spec)
+        clean = pipeline.scratch.array("clean", pipeline.base.spec.shape, pipeline.base.spec.dtype)
         clean[...] = values
         return clean
 
@@ -354,7 +344,7 @@ class Augmentation:
     def partner(self, mixing: Mixing) -> dict[str, NDArray]:
         """Return this thread's memory for the `companions` of a mix, and for their copies, by name."""
         return {
-            name: self._scratch.array(name, spec)
+            name: self._scratch.array(name, spec.shape, spec.dtype)
             for each in self.companions[mixing.number]
             for name, spec in self._specs_of(each)
         }
@@ -453,10 +443,9 @@ class Augmentation:
             raise DeclarationError(
                 lines(
                     f"images that turn together have one aspect ratio: {first!r} is {rows} x {columns} "
-                    "and "
-                    f"{other!r} {height} x {width}.",
-                    f"Declare them with sizes of one aspect ratio, or give {other!r} a {kind} of its "
-                    "own.",
+                    f"and {other!r} {height} x {width}.",
+                    "Declare them with sizes of one aspect ratio, or "
+                    f"give {other!r} a {kind} of its own.",
                 )
             )
         if transform.cuts:
@@ -467,8 +456,7 @@ class Augmentation:
                 raise DeclarationError(
                     lines(
                         f"images that are cut together show the same part: {first!r} keeps "
-                        f"{_shares(one)} of "
-                        f"its height and width, {other!r} {_shares(two)}.",
+                        f"{_shares(one)} of its height and width, {other!r} {_shares(two)}.",
                         "Declare each base_size in proportion to its size.",
                     )
                 )

@@ -11,7 +11,6 @@ A window of an image that is not interpolated is never moved.
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 
 from multifeed.augment.base import NDArray, Size
 from multifeed.fields.resize import resize
+from multifeed.fields.scratch import Scratch
 
 _BORDERS = {
     "nearest": cv2.BORDER_REPLICATE,
@@ -223,22 +223,7 @@ class Warp:
         return top, below, left, after
 
 
-class _Own(threading.local):
-    """Memory that a thread uses again for every image."""
-
-    def __init__(self) -> None:
-        self._memory: dict[str, NDArray] = {}
-
-    def array(self, use: str, shape: tuple[int, ...]) -> NDArray:
-        """Return an array of a use, uint8, with whatever it holds."""
-        size = math.prod(shape)
-        memory = self._memory.get(use)
-        if memory is None or memory.size < size:
-            memory = self._memory[use] = np.empty(size, np.uint8)
-        return memory[:size].reshape(shape)
-
-
-_own = _Own()
+_own = Scratch()
 
 
 def _whole(places: NDArray, count: int, available: int) -> tuple[NDArray, NDArray]:

@@ -21,6 +21,7 @@ from multifeed.fields.rows import Cells, NDArray, Rows, Source
 from multifeed.fields.shared import (
     Preprocess,
     check_scale,
+    checked_dtype,
     column_names,
     fill_value,
     holds_text,
@@ -92,7 +93,7 @@ class Array(Field):
         if not isinstance(self.column, str):
             object.__setattr__(self, "column", column_names(self.column))
         object.__setattr__(self, "shape", _checked_shape(self.shape))
-        object.__setattr__(self, "dtype", _checked_dtype(self.dtype))
+        object.__setattr__(self, "dtype", checked_dtype(self.dtype))
         one_of("padding", self.padding, ("post", "pre"))
         one_of("truncating", self.truncating, ("post", "pre"))
         one_of("interpolation", self.interpolation, ("bilinear", "nearest"))
@@ -150,7 +151,7 @@ class Array(Field):
 
     def _layout(self, columns: Columns) -> _Layout:
         """Find out how the columns hold arrays."""
-        names = [name for pattern in self.reads for name in columns.matching(pattern)]
+        names = columns.all_matching(self.reads)
         if names != [self.column]:
             return _Scalars(self, columns, names)
         name = names[0]
@@ -508,15 +509,3 @@ def _checked_shape(shape: object) -> tuple[int | None, ...] | None:
             f"{shape!r}."
         )
     return tuple(sizes)
-
-
-def _checked_dtype(dtype: Any) -> str | None:
-    if dtype is None:
-        return None
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = None
-    if found is None or found.kind not in "biuf":
-        raise DeclarationError(f"dtype must be a NumPy number's name; received {dtype!r}.")
-    return str(found.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from multifeed.fields.decode import CHANNELS, Size, as_found, decode
 from multifeed.fields.frame import Frame, between, resizing
 from multifeed.fields.resize import resize
 from multifeed.fields.rows import Cells, NDArray, Source
+from multifeed.fields.scratch import Scratch
 from multifeed.fields.shared import (
     Filled,
     Preprocess,
@@ -36,9 +36,6 @@ from multifeed.fields.shared import (
 from multifeed.files import Folder
 from multifeed.spec import Spec
 from multifeed.table import Columns, is_bytes
-
-# A larger image is decoded into memory of its own, which is given back after each use.
-_KEPT_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -194,7 +191,7 @@ class _ImageReader(PerSample):
         self._field, self._cells, self._folder = field, cells, folder
         self._size = field._size
         self._base_size = field._base_size
-        self._scratch = _Scratch()
+        self._scratch = Scratch()
 
     def file(self, row: int) -> str | None:
         if self._folder is None:
@@ -282,22 +279,6 @@ class _BaseReader(_ImageReader):
 
     def decode(self, row: int, loaded: bytes, out: NDArray) -> Frame:
         return self._read_base(loaded, out)
-
-
-class _Scratch(threading.local):
-    """Memory that a thread uses again for every image."""
-
-    def __init__(self) -> None:
-        self._buffers: dict[str, NDArray] = {}
-
-    def array(self, use: str, shape: tuple[int, ...]) -> NDArray:
-        size = math.prod(shape)
-        buffer = self._buffers.get(use)
-        if buffer is None or buffer.size < size:
-            buffer = np.empty(size, np.uint8)
-            if size <= _KEPT_BYTES:
-                self._buffers[use] = buffer
-        return buffer[:size].reshape(shape)
 
 
 def _largest(height: int, width: int, aspect: float) -> Size:

@@ -134,7 +134,7 @@ class Numeric(Field):
             yield from odd_numbers(self, rows, name, numbers(rows, name))
 
     def _names(self, columns: Columns) -> list[str]:
-        return [name for pattern in self.reads for name in columns.matching(pattern)]
+        return columns.all_matching(self.reads)
 
     def _moments_of(self, place: int, learned: Learned | None) -> tuple[float, float] | None:
         """Return the learned mean and deviation of a column, if it is normalised."""

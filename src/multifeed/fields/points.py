@@ -147,7 +147,7 @@ class Places(Link):
         """
 
     def _names(self, columns: Columns) -> list[str]:
-        return [name for pattern in self.reads for name in columns.matching(pattern)]
+        return columns.all_matching(self.reads)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from multifeed.errors import BadValue, DeclarationError, lines
 from multifeed.fields.base import Derived, Field, Learned, Link, Made
 from multifeed.fields.rows import NDArray, Source
-from multifeed.fields.shared import check_scale, store
+from multifeed.fields.shared import check_scale, checked_dtype, store
 from multifeed.spec import Spec
 from multifeed.table import Columns
 
@@ -56,14 +56,7 @@ class Same(Link):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.dtype is not None:
-            try:
-                found = np.dtype(self.dtype)
-            except TypeError:
-                found = None
-            if found is None or found.kind not in "biuf":
-                raise DeclarationError(f"dtype must be a NumPy number's name; received {self.dtype!r}.")
-            object.__setattr__(self, "dtype", found.name)
+        object.__setattr__(self, "dtype", checked_dtype(self.dtype))
         check_scale(self.scale, self.dtype or "float32")
         is_list = isinstance(self.before, Sequence) and not isinstance(self.before, str)
         kinds = tuple(self.before) if is_list else (self.before,)

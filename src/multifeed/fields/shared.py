@@ -58,6 +58,19 @@ def check_scale(scale: object, dtype: str) -> None:
         )
 
 
+def checked_dtype(dtype: Any) -> str | None:
+    """Return the name of a declared dtype, or None where none is given."""
+    if dtype is None:
+        return None
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.kind not in "biuf":
+        raise DeclarationError(f"dtype must be a NumPy number's name; received {dtype!r}.")
+    return str(found.name)
+
+
 def whole_number(value: object) -> int | None:
     """Return an integer of Python or NumPy as Python's own; None for all else, booleans included."""
     return int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None

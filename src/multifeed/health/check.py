@@ -235,5 +235,5 @@ class _Check:
 
 def _nulls(field: Field, rows: Rows) -> dict[str, NDArray]:
     """Return ``bool[n]``, True where it is null, for each column that a field reads."""
-    names = (name for each in field.reads for name in rows.columns.matching(each))
+    names = rows.columns.all_matching(field.reads)
     return {name: nulls(rows, name) for name in names}

@@ -237,7 +237,7 @@ def _decoded(targets: Dataset, name: str, values: Array) -> Columns:
         return _classes(name, targets.labels(name), values, oov=field.oov)
     if isinstance(field, Numeric):
         columns = targets.source.columns
-        reads = [column for pattern in field.reads for column in columns.matching(pattern)]
+        reads = columns.all_matching(field.reads)
         restored = targets.restore(name, _as_numbers(values).reshape(len(values), len(reads)))
         numbers = [pa.array(column) for column in restored.T]
         if len(reads) == 1:
