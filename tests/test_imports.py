@@ -15,7 +15,8 @@ SOURCE = Path(multifeed.__file__).parent
 ROOMS = [
     "errors", "meter", "spec", "files", "table", "listing", "sources", "align", "fields", "structure",
     "augment", "order", "split", "weights", "batch", "family", "keys",
-    "dataset", "prepare", "buffers", "workers", "report", "feed", "health", "canvas", "sheet",
+    "dataset", "prepare", "buffers", "recipe", "workers", "runs", "report", "feed",
+    "health", "canvas", "sheet",
     "keras", "__init__",
 ]  # fmt: skip
 

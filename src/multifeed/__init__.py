@@ -36,6 +36,7 @@ from multifeed.errors import (
     NotAdaptedError,
     SampleError,
     StateError,
+    WorkerError,
 )
 from multifeed.feed import Feed
 from multifeed.fields.array import Array
@@ -95,6 +96,7 @@ __all__ = [
     "StateError",
     "Text",
     "TimeMask",
+    "WorkerError",
     "align",
     "check",
     "check_model",

@@ -79,6 +79,11 @@ class Plan:
         """Bytes of one row of the batch, all fields together."""
         return sum(spec.nbytes for spec in self.specs.values())
 
+    @property
+    def gathered_row_bytes(self) -> int:
+        """Bytes of those fields of one row that are gathered from memory."""
+        return sum(reader.spec.nbytes for reader in self._columnar.values())
+
     def fill(self, rows: Array, out: Buffers, shot: Shot | None = None) -> None:
         """Write everything that the rows, ``int64[n]``, have into buffers of n rows.
 
@@ -87,30 +92,40 @@ class Plan:
             out: The buffers.
             shot: The draws of their slots, where fields are augmented.
         """
-        meter = Meter()
-        self.fill_columns(rows, out, meter, shot)
+        meter = Meter(self.specs)
+        self.fill_columns(rows, out, 0, len(rows), meter, shot)
         self.fill_samples(rows, out, 0, len(rows), meter, shot)
 
-    def fill_columns(self, rows: Array, out: Buffers, meter: Meter, shot: Shot | None = None) -> None:
-        """Write the fields that are gathered from memory, all rows at once."""
+    def fill_columns(
+        self,
+        rows: Array,
+        out: Buffers,
+        start: int,
+        stop: int,
+        meter: Meter,
+        shot: Shot | None = None,
+    ) -> None:
+        """Write the fields that are gathered from memory, for the slots `start` to `stop` at once."""
+        rows = rows[start:stop]
         for name, reader in self._columnar.items():
+            values = out[name][start:stop]
             begin = perf_counter()
             try:
-                lengths = reader.gather(rows, out[name])
+                lengths = reader.gather(rows, values)
             except BadValue as error:
                 raise self._explain_row(error, name, rows) from error
             meter.add(name, len(rows), copy_s=perf_counter() - begin)
             if shot is not None and self.augmentation is not None:
                 begin = perf_counter()
-                self.augmentation.apply_columns(name, out[name], shot)
+                self.augmentation.apply_columns(name, values, shot, start)
                 meter.add(name, copy_s=perf_counter() - begin)
             if name in self._unmixed:
-                made = Made(rows, out[name], lengths)
-                self._derive(name, made, out, 0, meter, self._unmixed)
+                made = Made(rows, values, lengths)
+                self._derive(name, made, out, start, meter, self._unmixed)
             if shot is not None and self._mixings[name]:
-                self._mix_columns(name, reader, out[name], lengths, shot, meter)
+                self._mix_columns(name, reader, values, lengths, start, shot, meter)
             if name in self._derived:
-                self._derive(name, Made(rows, out[name], lengths), out, 0, meter)
+                self._derive(name, Made(rows, values, lengths), out, start, meter)
 
     def fill_samples(
         self,
@@ -219,17 +234,22 @@ class Plan:
         reader: Columnar,
         values: Array,
         lengths: Array | None,
+        first: int,
         shot: Shot,
         meter: Meter,
     ) -> None:
-        """Mix a field that was gathered with that of the partners, in place, its lengths too."""
+        """Mix a field that was gathered for the slots from `first` on with that of the partners.
+
+        In place, its lengths too.
+        """
         spec, begin = reader.spec, perf_counter()
         at_once = max(1, min(_PARTNER_BYTES // max(1, spec.nbytes), 4_096))
         for mixing in self._mixings[name]:
             draws = shot.draws[mixing.number]
             memory = self._scratch.array(name, (at_once, *spec.shape), spec.dtype)
             for start in range(0, len(values), at_once):
-                slots = slice(start, min(start + at_once, len(values)))
+                here = slice(start, min(start + at_once, len(values)))
+                slots = slice(first + here.start, first + here.stop)
                 rows = draws["partner"][slots]
                 partners = memory[: len(rows)]
                 try:
@@ -238,10 +258,10 @@ class Plan:
                     raise self._explain_row(error, name, rows) from error
                 theirs = shot.partners.get(mixing.number)
                 if self.augmentation is not None and theirs is not None:
-                    self.augmentation.apply_columns(name, partners, theirs, start)
-                mixing.mix(spec, values[slots], partners, draws, slots)
+                    self.augmentation.apply_columns(name, partners, theirs, slots.start)
+                mixing.mix(spec, values[here], partners, draws, slots)
                 if lengths is not None and others is not None:
-                    lengths[slots] = np.maximum(lengths[slots], others)
+                    lengths[here] = np.maximum(lengths[here], others)
         meter.add(name, copy_s=perf_counter() - begin)
 
     def _mix_samples(

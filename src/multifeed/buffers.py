@@ -11,7 +11,8 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,23 +27,74 @@ _SMALL = 1 / 16
 Array = np.ndarray[Any, Any]
 
 
+@dataclass(frozen=True)
+class Arena:
+    """Where some fields of a batch stand in one piece of memory.
+
+    Args:
+        size: Bytes of the piece.
+        places: Name, shape and dtype of each field, and where it begins.
+    """
+
+    size: int
+    places: tuple[tuple[str, tuple[int, ...], np.dtype[Any], int], ...]
+
+    @classmethod
+    def of(cls, specs: Mapping[str, Spec], count: int) -> Arena:
+        """Return the arena of fields, for `count` rows."""
+        places, offset = [], 0
+        for name, spec in specs.items():
+            places.append((name, (count, *spec.shape), np.dtype(spec.dtype), offset))
+            offset += -(-count * spec.nbytes // ALIGNMENT) * ALIGNMENT
+        return cls(max(offset, ALIGNMENT), tuple(places))
+
+    def arrays(self, memory: Any) -> dict[str, Array]:
+        """Return the fields' arrays on a piece of memory."""
+        return {
+            name: np.ndarray(shape, dtype, memory, offset) for name, shape, dtype, offset in self.places
+        }
+
+
+def arenas(specs: Mapping[str, Spec], count: int) -> list[Arena]:
+    """Return which fields of a batch of `count` rows stand together, and where.
+
+    Large fields share one lease, small ones another: a lease costs as much as all else that is done for
+    a batch, but whoever collects the labels of an epoch must not keep its images.
+    """
+    total = sum(count * spec.nbytes for spec in specs.values())
+    large = {n: s for n, s in specs.items() if count * s.nbytes > _SMALL * total}
+    small = {name: spec for name, spec in specs.items() if name not in large}
+    return [Arena.of(some, count) for some in (large, small) if some]
+
+
+def aligned(size: int) -> Array:
+    """Return fresh memory, ``uint8[size]``, aligned."""
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size]
+
+
 class Pool:
     """Hands out the arrays of batches; memory comes back when the last array that looks at it is gone.
-
-    Large fields of a batch share one lease, small ones another: a lease costs as much as all else that
-    is done for a batch, but whoever collects the labels of an epoch must not keep its images.
 
     It grows on demand and never blocks: how much is out is for the caller to bound.
 
     Args:
         specs: What one row of each field is.
         keep_bytes: How much memory that came back is kept for later, about; more is freed.
+        allocate: Function of a size that returns memory, aligned.
     """
 
-    def __init__(self, specs: Mapping[str, Spec], keep_bytes: int) -> None:
+    def __init__(
+        self,
+        specs: Mapping[str, Spec],
+        keep_bytes: float,
+        allocate: Callable[[int], Array] = aligned,
+    ) -> None:
         self._specs = dict(specs)
         self._keep_bytes = keep_bytes
-        self._layouts: dict[int, list[_Arena]] = {}
+        self._allocate = allocate
+        self._shelves: dict[int, list[_Shelf]] = {}
         # Touched by weakref callbacks, which run wherever the garbage collector does: only single,
         # atomic operations are used on it, and no lock.
         self._leases: dict[int, _Lease] = {}
@@ -55,68 +107,49 @@ class Pool:
     @property
     def free_bytes(self) -> int:
         """How much memory is kept for later."""
-        arenas = [arena for layout in self._layouts.values() for arena in layout]
-        return sum(len(arena.free) * arena.size for arena in arenas)
+        shelves = [shelf for some in self._shelves.values() for shelf in some]
+        return sum(len(shelf.free) * shelf.arena.size for shelf in shelves)
 
     def lease(self, count: int) -> dict[str, Array]:
         """Return an array ``[count, *shape]`` for each field, aligned, with arbitrary content."""
-        layout = self._layouts.get(count)
-        if layout is None:
-            layout = self._layouts[count] = self._laid_out(count)
+        shelves = self._shelves.get(count)
+        if shelves is None:
+            total = sum(count * spec.nbytes for spec in self._specs.values())
+            keep = max(1, self._keep_bytes // max(total, 1))
+            shelves = self._shelves[count] = [_Shelf(each, keep) for each in arenas(self._specs, count)]
         arrays: dict[str, Array] = {}
-        for arena in layout:
+        for shelf in shelves:
             try:
-                memory = arena.free.pop()
+                memory = shelf.free.pop()
             except IndexError:
-                memory = _aligned(arena.size)
+                memory = self._allocate(shelf.arena.size)
             # NumPy keeps the object that an array stands on as the base of every later view.
-            holder = arena.kind.from_buffer(memory)
+            holder = shelf.kind.from_buffer(memory)
             lease = _Lease(holder, self._take_back)
-            lease.memory, lease.arena = memory, arena
+            lease.memory, lease.shelf = memory, shelf
             self._leases[id(lease)] = lease
-            for name, shape, dtype, offset in arena.places:
-                arrays[name] = np.ndarray(shape, dtype, holder, offset)
+            arrays |= shelf.arena.arrays(holder)
         return arrays
-
-    def _laid_out(self, count: int) -> list[_Arena]:
-        """Return which fields share a lease, and where they stand in it."""
-        total = sum(count * spec.nbytes for spec in self._specs.values())
-        large = {n: s for n, s in self._specs.items() if count * s.nbytes > _SMALL * total}
-        small = {name: spec for name, spec in self._specs.items() if name not in large}
-        keep = max(1, self._keep_bytes // max(total, 1))
-        return [_Arena(specs, count, keep) for specs in (large, small) if specs]
 
     def _take_back(self, lease: _Lease) -> None:
         self._leases.pop(id(lease), None)
-        arena = lease.arena
-        if len(arena.free) < arena.keep:
-            arena.free.append(lease.memory)
+        shelf = lease.shelf
+        if len(shelf.free) < shelf.keep:
+            shelf.free.append(lease.memory)
 
 
-class _Arena:
-    """Where some fields of a batch stand in one piece of memory, and the pieces that are free."""
+class _Shelf:
+    """The free pieces of memory of an arena."""
 
-    def __init__(self, specs: Mapping[str, Spec], count: int, keep: int) -> None:
-        self.keep = keep
+    def __init__(self, arena: Arena, keep: float) -> None:
+        self.arena, self.keep = arena, keep
         self.free: deque[Array] = deque()
-        self.places: list[tuple[str, tuple[int, ...], np.dtype[Any], int]] = []
-        offset = 0
-        for name, spec in specs.items():
-            self.places.append((name, (count, *spec.shape), np.dtype(spec.dtype), offset))
-            offset += -(-count * spec.nbytes // ALIGNMENT) * ALIGNMENT
-        self.size = max(offset, ALIGNMENT)
-        self.kind: Any = ctypes.c_char * self.size
+        self.kind: Any = ctypes.c_char * arena.size
 
 
 class _Lease(weakref.ref):  # type: ignore[type-arg]
     """A weak reference to what arrays stand on, which knows the memory beneath."""
 
-    __slots__ = ("arena", "memory")
-    arena: _Arena
+    __slots__ = ("memory", "shelf")
+    shelf: _Shelf
     memory: Array
-
-
-def _aligned(size: int) -> Array:
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size]

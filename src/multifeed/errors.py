@@ -56,6 +56,10 @@ class SampleError(MultifeedError, ValueError):
         self.file = file
 
 
+class WorkerError(MultifeedError, RuntimeError):
+    """Worker processes ended, again and again, or could not be started."""
+
+
 class MultifeedWarning(UserWarning):
     """Something was left out or changed, as asked; the text says what."""
 

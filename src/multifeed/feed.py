@@ -5,46 +5,52 @@ from __future__ import annotations
 import operator
 import os
 import threading
-from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from functools import partial
 from itertools import count
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from multifeed.augment.base import Transform
-from multifeed.augment.pipeline import Shot
-from multifeed.batch import Buffers, Plan, allocate, chunks, cut
+from multifeed.batch import allocate, cut
 from multifeed.buffers import Pool
 from multifeed.dataset import Dataset
 from multifeed.errors import DeclarationError, lines
 from multifeed.fields.shared import at_least, at_least_one
-from multifeed.meter import Meter
-from multifeed.order import Order, sequential, shuffled, whole_seed
+from multifeed.meter import Meter, Spent
+from multifeed.order import sequential, shuffled, whole_seed
+from multifeed.recipe import Recipe, tasks_of
 from multifeed.report import FeedReport
-from multifeed.structure import Structure, flat
+from multifeed.runs import (
+    Batch,
+    BatchProgram,
+    ClosedError,
+    ColumnRun,
+    ProcessRun,
+    Run,
+    Slabs,
+    ThreadRun,
+    pieces_for,
+)
+from multifeed.structure import Structure
 from multifeed.weights import ClassWeights
 from multifeed.workers.cpus import usable_cpus
-from multifeed.workers.threads import Job, OrderedThreads
+from multifeed.workers.memory import Packed, SharedFile, packed
+
+if TYPE_CHECKING:
+    from multifeed.workers.crew import Crew
 
 Array = np.ndarray[Any, Any]
-Batch = tuple[Any, ...]
 
-# Slots whose rows are computed at once: large enough that a batch of 32 costs 0.6 µs, and 128 KB.
-_ORDER_BLOCK = 16_384
-# Rows gathered at once where batches are small, and the bytes that this may take.
-_GATHER_ROWS = 1_024
-_GATHER_BYTES = 4 * 2**20
 # Bytes of recycled memory that are kept at least: JAX runs some 35 batches ahead, and what it gives back
 # in one go will be asked for again.
 _KEEP_BYTES = 2**30
-# Tasks that a batch is cut into for each worker. Small ones keep all workers busy to a batch's end,
-# and `close`, which lets running tasks end, short; a task costs about 10 µs.
-_PIECES = 8
+# What shared memory is kept for later: all of it, since it is given back as a whole.
+_KEEP_ALL = 2**62
+# Bytes of a batch from which on gathering it from memory is worth a thread.
+_WORTH_A_THREAD = 2**20
 # Runs that are kept at a time: one for the pass under way, one for a pass inside it.
 _MAX_RUNS = 2
 
@@ -74,6 +80,8 @@ class Feed:
             the next one serves.
         workers: Threads that read files; by default one for each CPU this process may use. Fields that
             are gathered from memory need none and start none.
+        processes: Worker processes, of `workers` threads each; 0 for threads in this process. Threads of
+            one process cannot run functions of yours in Python at the same time.
         prefetch: Batches that are built ahead; by default as many as keep all workers busy.
         prefetch_bytes: Upper bound of the bytes that are built but not yet delivered; one batch is
             always allowed.
@@ -105,6 +113,7 @@ class Feed:
         augment: Transform | Sequence[Transform] = (),
         steps_per_epoch: int | None = None,
         workers: int | None = None,
+        processes: int | None = None,
         prefetch: int | None = None,
         prefetch_bytes: int = 256 * 2**20,
     ) -> None:
@@ -114,6 +123,7 @@ class Feed:
         seed = whole_seed(seed)
         steps_per_epoch = at_least_one("steps_per_epoch", steps_per_epoch)
         workers = at_least_one("workers", workers)
+        processes = None if processes is None else at_least("processes", processes, 0)
         prefetch = at_least_one("prefetch", prefetch)
         prefetch_bytes = at_least("prefetch_bytes", prefetch_bytes, 1)
         if remainder not in ("keep", "drop", "pad"):
@@ -129,22 +139,24 @@ class Feed:
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
-        self.workers = workers or usable_cpus()
+        self.processes = 0 if processes is None else processes
+        # Of each process, where there are any.
+        self.workers = workers or max(1, usable_cpus() // max(1, self.processes))
         pads = remainder == "pad" and len(data) % batch_size > 0
         if class_weight is not None or (pads and data.structure.targets is not None):
             plan = data.weighted(class_weight).plan(augment)
         else:
             plan = data.plan(augment)
         batch_bytes = max(1, plan.row_bytes * batch_size)
+        workers_in_all = self.workers * max(1, self.processes)
         self.prefetch = max(
-            1, min(prefetch or _enough(self.workers, batch_size), prefetch_bytes // batch_bytes)
+            1, min(prefetch or _enough(workers_in_all, batch_size), prefetch_bytes // batch_bytes)
         )
         samples = len(data)
         if remainder == "drop":
             samples -= samples % batch_size
-        self._recipe = _Recipe(
+        self._recipe = Recipe(
             plan=plan,
-            pool=Pool(plan.specs, max(_KEEP_BYTES, (self.prefetch + 4) * batch_bytes)),
             order=shuffled(len(data)) if shuffle else sequential(len(data)),
             seed=seed,
             samples=samples,
@@ -152,11 +164,20 @@ class Feed:
             steps_per_epoch=steps_per_epoch,
             pads=pads,
         )
+        self._pieces = pieces_for(workers_in_all)
+        self._meters = [Meter(plan.specs)]
+        self._shared: _Shared | None = None
+        if self.processes:
+            self._shared = _Shared(self._recipe, self._pieces, (self.prefetch + 2) * batch_bytes)
+            self._recipe, self._pool = self._shared.recipe, self._shared.pool
+        else:
+            self._pool = Pool(plan.specs, max(_KEEP_BYTES, (self.prefetch + 4) * batch_bytes))
+        self._crew: Crew | None = None
         self._epoch = 0
-        self._runs: dict[tuple[int, int], _Run] = {}
+        self._runs: dict[tuple[int, int], Run] = {}
         # Re-entrant: the collector may end an abandoned pass of this feed inside of it.
         self._lock = threading.RLock()
-        self._borrowed: set[_Run] = set()
+        self._borrowed: set[Run] = set()
         self._process = os.getpid()
         self._tally = _Tally()
 
@@ -205,9 +226,7 @@ class Feed:
 
         Copies that pad a batch are not among them.
         """
-        epoch, step = self._checked(epoch, step)
-        number, place = divmod(self._recipe.batch_number(epoch, step), self._recipe.batches)
-        return self._recipe.order(self.seed, number, *self._recipe.slots(place))
+        return self._recipe.rows(self._recipe.batch_number(*self._checked(epoch, step)))
 
     def keys(self, epoch: int, step: int) -> list[Any]:
         """Return the keys of the samples that make a batch, in its order; row numbers if none."""
@@ -224,7 +243,7 @@ class Feed:
                 asked = perf_counter()
                 try:
                     ready = [run.get()]
-                except _ClosedError:
+                except ClosedError:
                     continue
                 tally.ended = ended = perf_counter()
                 tally.waited_s += ended - asked
@@ -259,7 +278,7 @@ class Feed:
                 served = True
                 self._tally.add_one(self._recipe, epoch, step, asked)
                 return batch
-            except _ClosedError:
+            except ClosedError:
                 # By another thread, or by a callback. Using the feed again starts it anew.
                 continue
             finally:
@@ -305,9 +324,9 @@ class Feed:
             samples=samples,
             waited_s=waited_s,
             worked_s=worked_s,
-            workers=self.workers if recipe.plan.reads_samples else 0,
+            workers=self.workers * max(1, self.processes) if recipe.plan.reads_samples else 0,
             processors=usable_cpus(),
-            fields=recipe.meter.read(),
+            fields=_sum([meter.read() for meter in self._meters]),
         )
 
     def close(self) -> None:
@@ -316,8 +335,11 @@ class Feed:
             runs = [*self._runs.values(), *self._borrowed]
             self._runs.clear()
             self._borrowed.clear()
+            crew, self._crew = self._crew, None
         for run in runs:
             run.close()
+        if crew is not None:
+            crew.close()
 
     def __enter__(self) -> Feed:
         return self
@@ -332,7 +354,7 @@ class Feed:
             raise IndexError(f"step {place} of an epoch of {len(self):,} steps")
         return epoch, place
 
-    def _borrow(self, epoch: int, step: int, wraps: bool) -> _Run:
+    def _borrow(self, epoch: int, step: int, wraps: bool) -> Run:
         """Return the run that stands at a position, which nobody else uses until it is given back."""
         if self._process != os.getpid():
             self._after_fork()
@@ -350,7 +372,7 @@ class Feed:
         self._borrowed.add(run)
         return run
 
-    def _give_back(self, run: _Run, epoch: int, step: int, *, keep: bool) -> None:
+    def _give_back(self, run: Run, epoch: int, step: int, *, keep: bool) -> None:
         """Keep a run that stands at a position for whoever asks next, or close it."""
         position = (epoch, step) if step < len(self) else (epoch + 1, 0)
         with self._lock:
@@ -363,89 +385,70 @@ class Feed:
         if surplus is not None:
             surplus.stop()
 
-    def _start(self, epoch: int, step: int, wraps: bool) -> _Run:
-        start = self._recipe.batch_number(epoch, step)
-        if self._recipe.plan.reads_samples:
-            numbers = count(start) if wraps else iter(range(start, start + len(self) - step))
-            return _ThreadRun(self._recipe, numbers, self.workers, self.prefetch)
-        return _ColumnRun(self._recipe, start)
+    def _start(self, epoch: int, step: int, wraps: bool) -> Run:
+        recipe, pool, meter = self._recipe, self._pool, self._meters[0]
+        start = recipe.batch_number(epoch, step)
+        numbers = count(start) if wraps else iter(range(start, start + len(self) - step))
+        if self._shared is not None:
+            return ProcessRun(
+                recipe,
+                pool,
+                meter,
+                numbers,
+                crew=self._crew_at_work(self._shared),
+                memory=self._shared.memory,
+                pieces=self._pieces,
+                ahead=self.prefetch,
+            )
+        gathered = recipe.plan.gathered_row_bytes * recipe.batch_size
+        if recipe.plan.reads_samples or gathered >= _WORTH_A_THREAD:
+            return ThreadRun(recipe, pool, meter, numbers, workers=self.workers, ahead=self.prefetch)
+        return ColumnRun(recipe, pool, meter, start)
+
+    def _crew_at_work(self, shared: _Shared) -> Crew:
+        """Return the worker processes; new ones if there are none yet, or they were closed."""
+        # Not on systems that have no use for it.
+        from multifeed.workers.crew import Crew
+
+        with self._lock:
+            if self._crew is None or self._crew.is_closed:
+                names = shared.recipe.plan.specs
+                self._crew = Crew(
+                    shared.program,
+                    shared.memory,
+                    processes=self.processes,
+                    threads=self.workers,
+                    tasks=tasks_of(shared.recipe, shared.recipe.batch_size, self._pieces),
+                    notes=Meter.SIZE * len(names),
+                )
+                self._meters += [Meter(names, notes) for notes in self._crew.notes()]
+            return self._crew
 
     def _after_fork(self) -> None:
         """Forget the parent's runs: a forked child has their locks, but none of their threads."""
         self._lock = threading.RLock()
         self._runs, self._borrowed = {}, set()
         self._process = os.getpid()
+        if self._crew is not None:
+            self._crew.forget()
+            self._crew = None
 
 
-class _Recipe:
-    """All that makes batches of positions; shared by the runs, and free of the feed itself."""
+class _Shared:
+    """What the worker processes of a feed share with it.
 
-    def __init__(
-        self,
-        *,
-        plan: Plan,
-        pool: Pool,
-        order: Order,
-        seed: int,
-        samples: int,
-        batch_size: int,
-        steps_per_epoch: int | None,
-        pads: bool,
-    ) -> None:
-        self.plan = plan
-        self.pool = pool
-        self.order = order
-        self.meter = Meter()
-        self.seed = seed
-        self.samples = samples
-        self.batch_size = batch_size
-        # Batches in one pass over the samples, and in an epoch.
-        self.batches = -(-samples // batch_size)
-        self.steps = steps_per_epoch or self.batches
-        self._pads = pads
-        weights = plan.structure.weights
-        self._weights = () if weights is None else flat(weights)
+    Args:
+        recipe: The feed's recipe.
+        pieces: How many tasks a batch is cut into at most.
+        ahead_bytes: Bytes of the batches that are under way at once.
+    """
 
-    def batch_number(self, epoch: int, step: int) -> int:
-        """Return the number of a batch in the stream of all passes."""
-        return epoch * self.steps + step
-
-    def samples_in(self, number: int, count: int) -> int:
-        """Return how many samples `count` batches from number `number` on have."""
-        passes, place = divmod(number, self.batches)
-        last_pass, last_place = divmod(number + count, self.batches)
-        return (last_pass - passes) * self.samples + (last_place - place) * self.batch_size
-
-    def slots(self, place: int, count: int = 1) -> tuple[int, int]:
-        """Return the slots (start, stop) of some consecutive batches of a pass."""
-        start = place * self.batch_size
-        return start, min(start + count * self.batch_size, self.samples)
-
-    def shot(self, number: int, count: int = 1, *, draw: int = 0) -> Shot | None:
-        """Return the draws of some consecutive batches of a pass, if anything is drawn."""
-        if self.plan.augmentation is None:
-            return None
-        passes, place = divmod(number, self.batches)
-        return self.plan.augmentation.shoot(self.seed, passes, *self.slots(place, count), draw=draw)
-
-    def padded(self, count: int) -> int:
-        """Return how many rows the batches of `count` samples have."""
-        return count + (-count % self.batch_size if self._pads else 0)
-
-    def pad(self, buffers: Buffers, count: int) -> Buffers:
-        """Return the rows of `count` samples, and after them those that fill the last batch up."""
-        stop = self.padded(count)
-        if stop > count:
-            first = stop - self.batch_size
-            for buffer in buffers.values():
-                buffer[count:stop] = buffer[first]
-            for name in self._weights:
-                buffers[name][count:stop] = 0.0
-        return cut(buffers, stop)
-
-    def lease(self, batches: int = 1) -> Buffers:
-        """Return memory for whole batches, even where the last will be smaller: it fits all."""
-        return self.pool.lease(batches * self.batch_size)
+    def __init__(self, recipe: Recipe, pieces: int, ahead_bytes: int) -> None:
+        self.program: Packed = packed(BatchProgram(recipe, pieces))
+        # Here, too, its arrays are those in shared memory: what the others were made of can go.
+        self.recipe: Recipe = self.program.unpack().recipe
+        self.memory = SharedFile()
+        self.pool = Pool(recipe.plan.specs, _KEEP_ALL, Slabs(self.memory, ahead_bytes))
 
 
 class _Tally:
@@ -458,7 +461,7 @@ class _Tally:
         self._next, self._ended = -1, 0.0
         self._open: list[_Passing] = []
 
-    def open(self, recipe: _Recipe, epoch: int) -> _Passing:
+    def open(self, recipe: Recipe, epoch: int) -> _Passing:
         """Return where a pass by hand counts, until it is closed."""
         passing = _Passing(recipe, epoch)
         self._open.append(passing)
@@ -480,7 +483,7 @@ class _Tally:
         return whole.batches, whole.samples, whole.waited_s, whole.worked_s
 
     def add(
-        self, recipe: _Recipe, epoch: int, step: int, count: int, waited_s: float, worked_s: float
+        self, recipe: Recipe, epoch: int, step: int, count: int, waited_s: float, worked_s: float
     ) -> None:
         """Add `count` batches from a position on."""
         self.batches += count
@@ -488,7 +491,7 @@ class _Tally:
         self.waited_s += waited_s
         self.worked_s += worked_s
 
-    def add_one(self, recipe: _Recipe, epoch: int, step: int, asked: float) -> None:
+    def add_one(self, recipe: Recipe, epoch: int, step: int, asked: float) -> None:
         """Add a batch that has been handed over just now, and was asked for at a time."""
         now = perf_counter()
         number = recipe.batch_number(epoch, step)
@@ -503,152 +506,17 @@ class _Passing:
 
     __slots__ = ("began", "ended", "epoch", "recipe", "served", "waited_s")
 
-    def __init__(self, recipe: _Recipe, epoch: int) -> None:
+    def __init__(self, recipe: Recipe, epoch: int) -> None:
         self.recipe, self.epoch, self.served, self.waited_s = recipe, epoch, 0, 0.0
         self.began = self.ended = perf_counter()
 
 
-class _Rows:
-    """The rows of slots, computed in blocks; for one run, not for several threads at once."""
-
-    def __init__(self, recipe: _Recipe) -> None:
-        self._recipe = recipe
-        self._pass = self._start = -1
-        self._block = np.empty(0, np.int64)
-
-    def __call__(self, number: int, start: int, stop: int) -> Array:
-        offset = start - self._start
-        if number != self._pass or offset < 0 or stop > self._start + len(self._block):
-            recipe = self._recipe
-            end = min(max(stop, start + _ORDER_BLOCK), recipe.samples)
-            self._block = recipe.order(recipe.seed, number, start, end)
-            self._pass, self._start, offset = number, start, 0
-        return self._block[offset : offset + stop - start]
-
-
-class _ClosedError(Exception):
-    """A run was closed while somebody waited for its next batch."""
-
-
-class _Run(ABC):
-    """Batches in order from a position on."""
-
-    @property
-    @abstractmethod
-    def is_usable(self) -> bool:
-        """Whether it can still serve: it was not closed, and this is the process that began it."""
-
-    @abstractmethod
-    def get(self) -> Batch:
-        """Return the next batch."""
-
-    @abstractmethod
-    def stop(self) -> None:
-        """Let its threads end and its memory go; does not wait."""
-
-    def close(self) -> None:
-        """Stop, and wait until its threads have ended."""
-        self.stop()
-
-
-class _ColumnRun(_Run):
-    """Batches of fields that are all in memory: gathered here, many at once where they are small."""
-
-    is_usable = True
-
-    def __init__(self, recipe: _Recipe, start: int) -> None:
-        self._recipe = recipe
-        self._number = start
-        self._rows = _Rows(recipe)
-        row_bytes = max(1, recipe.plan.row_bytes)
-        rows_at_once = min(_GATHER_ROWS, _GATHER_BYTES // row_bytes)
-        self._batches_at_once = max(1, min(rows_at_once // recipe.batch_size, recipe.batches))
-        self._ready: deque[Batch] = deque()
-
-    def get(self) -> Batch:
-        if not self._ready:
-            if not self.is_usable:
-                raise _ClosedError
-            self._gather()
-        return self._ready.popleft()
-
-    def stop(self) -> None:
-        self.is_usable = False
-        self._ready.clear()
-
-    def _gather(self) -> None:
-        recipe = self._recipe
-        number, place = divmod(self._number, recipe.batches)
-        rows = self._rows(number, *recipe.slots(place, self._batches_at_once))
-        shot = recipe.shot(self._number, self._batches_at_once)
-        buffers = recipe.lease(self._batches_at_once)
-        size = recipe.batch_size
-        is_full = len(rows) == self._batches_at_once * size
-        used = buffers if is_full else cut(buffers, len(rows))
-        recipe.plan.fill_columns(rows, used, recipe.meter, shot)
-        self._number += -(-len(rows) // size)
-        if not is_full:
-            buffers = recipe.pad(buffers, len(rows))
-        if self._batches_at_once == 1:
-            self._ready.append(recipe.plan.structure.pack(buffers))
-            return
-        starts = range(0, len(rows), size)
-        views = {
-            name: [buffer[start : start + size] for start in starts] for name, buffer in buffers.items()
-        }
-        self._ready.extend(recipe.plan.structure.pack_many(views))
-
-
-class _ThreadRun(_Run):
-    """Batches with fields that are read a sample at a time: built ahead on threads."""
-
-    def __init__(self, recipe: _Recipe, numbers: Iterator[int], workers: int, ahead: int) -> None:
-        self._recipe = recipe
-        self._process: int | None = os.getpid()
-        jobs = _batch_jobs(recipe, numbers, pieces=_PIECES * workers)
-        self._threads = OrderedThreads(jobs, threads=workers, ahead=ahead, name="multifeed")
-
-    @property
-    def is_usable(self) -> bool:
-        return self._process == os.getpid()
-
-    def get(self) -> Batch:
-        try:
-            buffers, count = self._threads.get()
-        except StopIteration:
-            # Of as many batches as are asked for there is no end but this.
-            raise _ClosedError from None
-        return self._recipe.plan.structure.pack(self._recipe.pad(buffers, count))
-
-    def stop(self) -> None:
-        self._process = None
-        self._threads.stop()
-
-    def close(self) -> None:
-        self._process = None
-        self._threads.close()
-
-
-def _batch_jobs(
-    recipe: _Recipe, numbers: Iterator[int], pieces: int
-) -> Iterator[Job[tuple[Buffers, int]]]:
-    """Yield each batch as a job: one task for the columns, and one for each chunk of samples."""
-    rows_of = _Rows(recipe)
-    plan = recipe.plan
-    for each in numbers:
-        number, place = divmod(each, recipe.batches)
-        rows = rows_of(number, *recipe.slots(place))
-        buffers = recipe.lease()
-        used = cut(buffers, len(rows))
-        shot = recipe.shot(each)
-        tasks = [partial(plan.fill_columns, rows, used, recipe.meter, shot)]
-        tasks += [
-            partial(plan.fill_samples, rows, used, start, stop, recipe.meter, shot)
-            for start, stop in chunks(len(rows), pieces)
-        ]
-        yield Job((buffers, len(rows)), tasks)
-        # This frame must not keep a batch that has been handed over.
-        del buffers, used, tasks
+def _sum(read: Sequence[Mapping[str, Spent]]) -> dict[str, Spent]:
+    """Return what each field has cost, everywhere together."""
+    total = dict(read[0])
+    for more in read[1:]:
+        total = {name: spent + more[name] for name, spent in total.items()}
+    return total
 
 
 def _enough(workers: int, batch_size: int) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 
@@ -61,26 +61,46 @@ class Spent:
 
 
 class Meter:
-    """Adds up what each field costs; may be used from many threads at once."""
+    """Adds up what each field costs; may be used from many threads at once.
 
-    def __init__(self) -> None:
+    Args:
+        names: The fields.
+        memory: Where the sums are kept: doubles, `SIZE` for each field; memory of its own by default.
+            Of memory that processes share, each needs its own part.
+    """
+
+    SIZE = len(fields(Spent))
+
+    def __init__(self, names: Iterable[str], memory: memoryview | None = None) -> None:
+        self._places = {name: number * self.SIZE for number, name in enumerate(names)}
         self._lock = threading.Lock()
-        self._fields: dict[str, Spent] = {}
+        own = bytearray(8 * self.SIZE * len(self._places))
+        self._sums: Any = memoryview(own).cast("d") if memory is None else memory
 
     def add(self, name: str, samples: int = 0, *, copy_s: float) -> None:
         """Add what copying a field has cost."""
+        place = self._places[name]
         with self._lock:
-            spent = self._fields.setdefault(name, Spent())
-            spent.samples += samples
-            spent.copy_s += copy_s
+            self._sums[place + _COPY_S] += copy_s
+            self._sums[place + _SAMPLES] += samples
 
     def add_all(self, spent: Mapping[str, Spent]) -> None:
         """Add what several fields have cost."""
-        with self._lock:
-            for name, each in spent.items():
-                self._fields[name] = self._fields.get(name, Spent()) + each
+        for name, each in spent.items():
+            place = self._places[name]
+            sums = (each.load_s, each.decode_s, each.copy_s, each.loaded_bytes, each.samples)
+            with self._lock:
+                for number, value in enumerate(sums, place):
+                    self._sums[number] += value
 
     def read(self) -> dict[str, Spent]:
-        """Return a copy of what has been counted so far, by field."""
-        with self._lock:
-            return {name: replace(spent) for name, spent in self._fields.items()}
+        """Return what has been counted so far, by field."""
+        return {name: self._read(place) for name, place in self._places.items()}
+
+    def _read(self, place: int) -> Spent:
+        load_s, decode_s, copy_s, loaded_bytes, samples = self._sums[place : place + self.SIZE]
+        return Spent(load_s, decode_s, copy_s, int(loaded_bytes), int(samples))
+
+
+# Where they stand among the sums of a field.
+_COPY_S, _SAMPLES = ([each.name for each in fields(Spent)].index(name) for name in ("copy_s", "samples"))

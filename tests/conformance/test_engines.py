@@ -235,9 +235,9 @@ def test_memory_is_recycled(pairs: mf.Dataset) -> None:
         for _ in range(20):
             for _batch in feed:
                 # Three ahead, one in the loop, one on its way; five fields each.
-                assert feed._recipe.pool.leased <= 5 * 5
+                assert feed._pool.leased <= 5 * 5
         del _batch
-    assert feed._recipe.pool.leased == 0
+    assert feed._pool.leased == 0
 
 
 def test_prefetch_is_bounded_in_bytes(pairs: mf.Dataset) -> None:

@@ -328,7 +328,7 @@ def test_no_batch_changes_while_the_backend_may_still_read_it(on_threads: bool) 
     loader = mf.Loader(data, 64, shuffle=True, seed=1)
     history = model.fit(loader, epochs=30, verbose=0)
     assert max(history.history["loss"]) == 0.0
-    assert loader.feed._recipe.pool.leased < 100
+    assert loader.feed._pool.leased < 100
 
 
 def test_a_tensor_made_of_a_batch_keeps_its_bytes() -> None:

@@ -14,8 +14,9 @@ import numpy as np
 
 from multifeed.augment.base import Transform
 from multifeed.dataset import Dataset
-from multifeed.feed import Batch, Feed
+from multifeed.feed import Feed
 from multifeed.report import FeedReport
+from multifeed.runs import Batch
 from multifeed.weights import ClassWeights
 
 # Seconds of waiting in an epoch below which nobody needs advice.
@@ -64,6 +65,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         augment: Transform | Sequence[Transform] = (),
         steps_per_epoch: int | None = None,
         workers: int | None = None,
+        processes: int | None = None,
         prefetch: int | None = None,
         prefetch_bytes: int = 256 * 2**20,
     ) -> None:
@@ -79,6 +81,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
             augment=augment,
             steps_per_epoch=steps_per_epoch,
             workers=workers,
+            processes=processes,
             prefetch=prefetch,
             prefetch_bytes=prefetch_bytes,
         )

@@ -1,0 +1,161 @@
+"""Recipe: all that makes the batch of a position. Pure, and the same in every thread and process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from multifeed.augment.pipeline import Shot
+from multifeed.batch import Buffers, Plan, chunks, cut
+from multifeed.meter import Meter
+from multifeed.order import Order
+from multifeed.structure import flat
+
+Array = np.ndarray[Any, Any]
+
+# Slots whose rows are computed at once: large enough that a batch of 32 costs 0.6 µs, and 128 KB.
+_ORDER_BLOCK = 16_384
+# Bytes below which gathering from memory is not worth a second task.
+_COLUMN_PIECE = 2**18
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes the batches of a feed.
+
+    Args:
+        plan: What each field does.
+        order: Which rows stand in which slots.
+        seed: The feed's seed.
+        samples: Slots of a pass over the samples.
+        batch_size: Samples a batch.
+        steps_per_epoch: Batches an epoch, where that is not one pass over the samples.
+        pads: Whether a smaller last batch is filled up.
+    """
+
+    plan: Plan
+    order: Order
+    seed: int
+    samples: int
+    batch_size: int
+    steps_per_epoch: int | None
+    pads: bool
+
+    @property
+    def batches(self) -> int:
+        """Batches in one pass over the samples."""
+        return -(-self.samples // self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return self.steps_per_epoch or self.batches
+
+    def batch_number(self, epoch: int, step: int) -> int:
+        """Return the number of a batch in the stream of all passes."""
+        return epoch * self.steps + step
+
+    def samples_in(self, number: int, count: int) -> int:
+        """Return how many samples `count` batches from number `number` on have."""
+        passes, place = divmod(number, self.batches)
+        last_pass, last_place = divmod(number + count, self.batches)
+        return (last_pass - passes) * self.samples + (last_place - place) * self.batch_size
+
+    def slots(self, place: int, count: int = 1) -> tuple[int, int]:
+        """Return the slots (start, stop) of some consecutive batches of a pass."""
+        start = place * self.batch_size
+        return start, min(start + count * self.batch_size, self.samples)
+
+    def rows(self, number: int) -> Array:
+        """Return the rows of a batch, ``int64[n]``."""
+        passes, place = divmod(number, self.batches)
+        return self.order(self.seed, passes, *self.slots(place))
+
+    def shot(self, number: int, count: int = 1, *, draw: int = 0) -> Shot | None:
+        """Return the draws of some consecutive batches of a pass, if anything is drawn."""
+        if self.plan.augmentation is None:
+            return None
+        passes, place = divmod(number, self.batches)
+        return self.plan.augmentation.shoot(self.seed, passes, *self.slots(place, count), draw=draw)
+
+    def padded(self, count: int) -> int:
+        """Return how many rows the batches of `count` samples have."""
+        return count + (-count % self.batch_size if self.pads else 0)
+
+    def pad(self, buffers: Buffers, count: int) -> Buffers:
+        """Return the rows of `count` samples, and after them those that fill the last batch up."""
+        stop = self.padded(count)
+        if stop > count:
+            first = stop - self.batch_size
+            for buffer in buffers.values():
+                buffer[count:stop] = buffer[first]
+            weights = self.plan.structure.weights
+            for name in () if weights is None else flat(weights):
+                buffers[name][count:stop] = 0.0
+        return cut(buffers, stop)
+
+
+class RowsInBlocks:
+    """The rows of batches, computed in blocks; for one reader, not for several threads at once."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._pass = self._start = -1
+        self._block = np.empty(0, np.int64)
+
+    def __call__(self, number: int, count: int = 1) -> Array:
+        """Return the rows of up to `count` consecutive batches of one pass, ``int64[n]``."""
+        recipe = self._recipe
+        passes, place = divmod(number, recipe.batches)
+        start, stop = recipe.slots(place, count)
+        offset = start - self._start
+        if passes != self._pass or offset < 0 or stop > self._start + len(self._block):
+            end = min(max(stop, start + _ORDER_BLOCK), recipe.samples)
+            self._block = recipe.order(recipe.seed, passes, start, end)
+            self._pass, self._start, offset = passes, start, 0
+        return self._block[offset : offset + stop - start]
+
+
+class Making:
+    """One batch under way, cut into tasks that may be done in any order, on any thread.
+
+    Args:
+        recipe: The recipe.
+        number: The number of the batch.
+        rows: Its rows.
+        buffers: Where it is written: memory of whole batches, even where the last is smaller.
+        pieces: How many tasks of reading it is cut into at most.
+    """
+
+    def __init__(self, recipe: Recipe, number: int, rows: Array, buffers: Buffers, pieces: int) -> None:
+        self._plan, self._rows = recipe.plan, rows
+        self._shot = recipe.shot(number)
+        self._buffers = cut(buffers, len(rows))
+        self._columns, self._samples = _cut_up(recipe, len(rows), pieces)
+
+    def do(self, task: int, meter: Meter) -> None:
+        """Do one task."""
+        columns = len(self._columns)
+        if task < columns:
+            fill, piece = self._plan.fill_columns, self._columns[task]
+        else:
+            fill, piece = self._plan.fill_samples, self._samples[task - columns]
+        fill(self._rows, self._buffers, *piece, meter, self._shot)
+
+
+def tasks_of(recipe: Recipe, count: int, pieces: int) -> int:
+    """Return how many tasks `Making` cuts a batch of `count` rows into."""
+    return sum(map(len, _cut_up(recipe, count, pieces)))
+
+
+def _cut_up(
+    recipe: Recipe, count: int, pieces: int
+) -> tuple[Sequence[tuple[int, int]], Sequence[tuple[int, int]]]:
+    """Return the runs of slots of gathering from memory, and of reading samples."""
+    plan = recipe.plan
+    gathered = count * plan.gathered_row_bytes
+    columns = chunks(count, max(1, min(pieces, gathered // _COLUMN_PIECE))) if gathered else []
+    return columns, chunks(count, pieces) if plan.reads_samples else []

@@ -1,0 +1,439 @@
+"""Worker processes: jobs go to whichever is free, and what they write lies in shared memory.
+
+The owner has no thread for them. It writes tasks to a pipe that all workers read from, and looks at the
+board when it wants a result. A worker that dies takes nothing along: what it had claimed stands on the
+board, and is given to another one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, astuple, dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from multifeed.errors import DeclarationError, WorkerError, lines
+from multifeed.workers import board as boards
+from multifeed.workers import worker as workers
+from multifeed.workers.board import Board, Layout
+from multifeed.workers.memory import Packed, SharedFile
+
+# How many workers are started anew after a death, before that is an error: so many for each whole
+# thousand jobs, and at the start.
+RESTARTS = 10
+_JOBS_A_REFILL = 1_000
+# Seconds between two looks at the board while nothing is heard: a word may get lost.
+_LOOK_S = 0.02
+# Seconds that workers are given to end by themselves; what they are about is wanted no more.
+_PATIENCE_S = 2.0
+# Tasks that fit into a pipe of 64 KiB, which is what all systems have.
+_QUEUE_TASKS = 1_000
+_MOST_JOBS = 64
+
+_BOOT = "import sys; sys.path[:] = {path!r}; from multifeed.workers.worker import main; main({config!r})"
+# Worker processes share the cores: what each calls must not start a thread for every one of them.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class ClosedError(Exception):
+    """A crew was closed while somebody waited for it."""
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A job that has been handed in.
+
+    Args:
+        number: Its number.
+        place: Where it stands on the board.
+        payload: What it is about.
+        tasks: How many tasks it has.
+        keeps: What must not be given back before all of them have ended.
+    """
+
+    number: int
+    place: int
+    payload: Sequence[int]
+    tasks: int
+    keeps: Any
+
+
+class Crew:
+    """Worker processes that do one program's jobs.
+
+    They are started when there is something to do, in some 0.4 s, and end when this is closed or
+    dropped, when the owner ends in whatever way, or when there was nothing to do for a minute.
+
+    Args:
+        program: A `worker.Program`, packed.
+        memory: The shared file that results are written to.
+        processes: How many workers.
+        threads: How many threads each has.
+        tasks: How many tasks a job has at most.
+        notes: How many numbers each worker keeps for the owner.
+    """
+
+    def __init__(
+        self,
+        program: Packed,
+        memory: SharedFile,
+        *,
+        processes: int,
+        threads: int,
+        tasks: int,
+        notes: int,
+    ) -> None:
+        self._program, self._memory = program, memory
+        jobs = max(1, min(_MOST_JOBS, _QUEUE_TASKS // tasks))
+        self._layout = Layout(jobs, tasks, processes, threads, notes)
+        self._file = SharedFile()
+        self._memory_of_board = self._file.grow(self._layout.size)
+        self._board = Board(self._memory_of_board, self._layout)
+        self._board.tickets[:] = self._board.claims[:] = boards.NOBODY
+        self._board.states[:] = boards.LEFT
+        self._numbers = count()
+        self._places = list(range(jobs))
+        self._tickets: dict[int, Ticket] = {}
+        # Jobs that nobody waits for any more, but some worker may still write for.
+        self._dropped: list[Ticket] = []
+        self._errors: dict[int, dict[int, BaseException]] = {}
+        self._restarts = 0
+        self._lock = threading.RLock()
+        self._pipes = _Pipes()
+        self._workers: list[_Process | None] = [None] * processes
+        self._stop = weakref.finalize(self, _stop, self._pipes, self._workers, 0.0)
+        self._stop.atexit = False
+        _running.add(self)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended, by `close` or because workers kept dying."""
+        return self._pipes.closed
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs may be under way."""
+        return self._layout.jobs
+
+    def notes(self) -> list[memoryview]:
+        """Return where each worker notes its numbers; they stay when it has ended."""
+        return [memoryview(each) for each in self._board.notes]
+
+    def submit(self, payload: Sequence[int], tasks: int, keeps: Any) -> Ticket | None:
+        """Hand a job in.
+
+        Args:
+            payload: What it is about: up to `board.PAYLOAD` whole numbers.
+            tasks: How many tasks it has.
+            keeps: What must live until all of them have ended.
+
+        Returns:
+            Its ticket; None if there is no room for it now.
+        """
+        with self._lock:
+            self._sweep()
+            if self.is_closed:
+                raise ClosedError
+            if not self._places:
+                return None
+            ticket = Ticket(next(self._numbers), self._places.pop(), payload, tasks, keeps)
+            flags = self._board.flags[ticket.place]
+            flags[tasks:] = boards.DONE
+            flags[:tasks] = boards.WAITS
+            self._board.tickets[ticket.place] = ticket.number
+            self._tickets[ticket.number] = ticket
+            if ticket.number % _JOBS_A_REFILL == 0:
+                self._restarts = 0
+            self._queue(ticket, range(tasks))
+            self._start_missing()
+        return ticket
+
+    def wait(self, ticket: Ticket) -> None:
+        """Wait until a job has ended, or raise the error of its first task that failed.
+
+        Raises:
+            WorkerError: If workers keep dying.
+            ClosedError: If this was closed meanwhile.
+        """
+        try:
+            while not self._has_ended(ticket):
+                with self._lock:
+                    if self.is_closed:
+                        raise ClosedError
+                    if not self._has_ended(ticket):
+                        self._listen()
+            failed = self._board.flags[ticket.place, : ticket.tasks] == boards.FAILED
+            if failed.any():
+                self._raise(ticket, failed)
+        finally:
+            self.drop(ticket)
+
+    def drop(self, ticket: Ticket) -> None:
+        """Forget a job; workers pass over those of its tasks that they have not begun."""
+        with self._lock:
+            if self._tickets.pop(ticket.number, None) is not None:
+                self._board.tickets[ticket.place] = boards.NOBODY
+                self._dropped.append(ticket)
+            self._errors.pop(ticket.number, None)
+            self._sweep()
+
+    def close(self) -> None:
+        """End the workers, and wait until they have."""
+        self._stop.detach()
+        with self._lock:
+            _stop(self._pipes, self._workers, _PATIENCE_S)
+            self._dropped.clear()
+
+    def forget(self) -> None:
+        """Leave the workers to their owner: this is another process, forked from that."""
+        self._stop.detach()
+        _running.discard(self)
+
+    def _has_ended(self, ticket: Ticket) -> bool:
+        return boards.WAITS not in self._board.flags[ticket.place]
+
+    def _sweep(self) -> None:
+        """Take back the places of jobs that nobody writes for any more."""
+        busy = [each for each in self._dropped if not self._has_ended(each)]
+        self._places += [each.place for each in self._dropped if self._has_ended(each)]
+        self._dropped = busy
+
+    def _queue(self, ticket: Ticket, tasks: Sequence[int]) -> None:
+        records = [boards.record(ticket.number, ticket.place, task, ticket.payload) for task in tasks]
+        at_once = select.PIPE_BUF // boards.RECORD_BYTES
+        for start in range(0, len(records), at_once):
+            os.write(self._pipes.queue, b"".join(records[start : start + at_once]))
+
+    def _listen(self) -> None:
+        """Wait for a word from any worker, hear what they say of errors, and see who has died."""
+        poll = select.poll()
+        poll.register(self._pipes.woken, select.POLLIN)
+        known = {}
+        for each in self._workers:
+            if each is not None:
+                poll.register(each.errors, select.POLLIN)
+                known[each.errors] = each
+        for handle, _ in poll.poll(1000 * _LOOK_S):
+            if handle == self._pipes.woken:
+                with suppress(BlockingIOError):
+                    os.read(handle, 65_536)
+            elif not known[handle].hear(self._errors):
+                self._replace(known[handle])
+
+    def _replace(self, process: _Process) -> None:
+        """Give what a worker had claimed to others, after its end, and start another one."""
+        code = process.wait(_PATIENCE_S)
+        self._workers[process.number] = None
+        process.close()
+        at_start = self._errors.pop(workers.AT_START, None)
+        if at_start is not None:
+            self._fail()
+            raise at_start[0]
+        if self._board.states[process.number] == boards.LEFT:
+            self._start_missing()
+            return
+        self._restarts += 1
+        if self._restarts > RESTARTS:
+            self._fail()
+            raise WorkerError(
+                lines(
+                    f"worker processes are started anew up to {RESTARTS} times within "
+                    f"{_JOBS_A_REFILL:,} batches; one more has ended {_how(code)}.",
+                    "If one sample does it, mf.check(data) finds its file; if memory is short, pass a "
+                    "smaller batch_size or fewer processes.",
+                )
+            )
+        with self._locked_board():
+            self._board.claims[process.number] = boards.NOBODY
+            # Whoever dies between reading a task and claiming it has told nobody: all is queued anew.
+            with suppress(BlockingIOError):
+                while os.read(self._pipes.queue_end, 65_536):
+                    pass
+            claimed = {tuple(each) for each in self._board.claims.reshape(-1, 2).tolist()}
+            for ticket in [*self._tickets.values(), *self._dropped]:
+                waiting = np.flatnonzero(self._board.flags[ticket.place] == boards.WAITS).tolist()
+                self._queue(ticket, [each for each in waiting if (ticket.number, each) not in claimed])
+        self._start_missing()
+
+    def _locked_board(self) -> _Locked:
+        return _Locked(self._file.handle)
+
+    def _start_missing(self) -> None:
+        """Start the workers that are not there: not yet, or no longer, having had nothing to do."""
+        for number, process in enumerate(self._workers):
+            if process is not None and self._board.states[number] == boards.LEFT:
+                process.wait(_PATIENCE_S)
+                process.close()
+                process = None
+            if process is None:
+                self._board.states[number] = boards.WORKS
+                self._workers[number] = self._started(number)
+
+    def _started(self, number: int) -> _Process:
+        if not sys.executable:
+            raise DeclarationError("worker processes need Python's own program; pass processes=0.")
+        errors, write_errors = os.pipe()
+        handles = [each.handle for each in self._program.files]
+        config = workers.Config(
+            number=number,
+            owner=os.getpid(),
+            queue=self._pipes.queue_end,
+            wake=self._pipes.wake,
+            errors=write_errors,
+            life=self._pipes.life_end,
+            board=self._file.handle,
+            layout=astuple(self._layout),
+            memory=self._memory.handle,
+            files=handles,
+            program=self._program.parts,
+        )
+        path = [os.path.abspath(each) for each in sys.path]
+        boot = _BOOT.format(path=path, config=json.dumps(asdict(config)))
+        passed = {config.queue, config.wake, config.errors, config.life, config.board, config.memory}
+        try:
+            running = subprocess.Popen(
+                [sys.executable, "-c", boot],
+                stdin=subprocess.DEVNULL,
+                pass_fds=sorted(passed.union(handles)),
+                env=_ONE_THREAD | os.environ,
+            )
+        except BaseException:
+            os.close(errors)
+            raise
+        finally:
+            os.close(write_errors)
+        return _Process(number, running, errors)
+
+    def _raise(self, ticket: Ticket, failed: np.ndarray) -> None:
+        first = int(np.flatnonzero(failed)[0])
+        until = time.monotonic() + _PATIENCE_S
+        while first not in self._errors.get(ticket.number, {}):
+            with self._lock:
+                self._listen()
+            if time.monotonic() > until:
+                raise WorkerError("a worker process failed, and what it said of it was lost.")
+        raise self._errors[ticket.number][first]
+
+    def _fail(self) -> None:
+        """End all workers, so that nothing is waited for that nobody does."""
+        _stop(self._pipes, self._workers, 0.0)
+
+
+class _Process:
+    """A worker process, as its owner sees it."""
+
+    def __init__(self, number: int, running: subprocess.Popen[bytes], errors: int) -> None:
+        self.number, self.errors = number, errors
+        self._running = running
+        self._heard = b""
+        os.set_blocking(errors, False)
+
+    def hear(self, errors: dict[int, dict[int, BaseException]]) -> bool:
+        """Add what it says of errors, by ticket and task; return False if it will say no more."""
+        with suppress(BlockingIOError):
+            data = os.read(self.errors, 2**20)
+            if not data:
+                return False
+            self._heard += data
+        head = workers.ERROR_HEAD
+        while len(self._heard) >= head.size:
+            ticket, task, size = head.unpack_from(self._heard)
+            end = head.size + size
+            if len(self._heard) < end:
+                break
+            error = workers.unpack_error(self._heard[head.size : end])
+            errors.setdefault(ticket, {})[task] = error
+            self._heard = self._heard[end:]
+        return True
+
+    def wait(self, patience_s: float) -> int:
+        """Wait for its end, and bring it about if that takes too long; return its exit code."""
+        try:
+            return self._running.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self._running.kill()
+            return self._running.wait()
+
+    def close(self) -> None:
+        os.close(self.errors)
+
+
+class _Pipes:
+    """The pipes that all workers share."""
+
+    def __init__(self) -> None:
+        self.queue_end, self.queue = os.pipe()
+        self.woken, self.wake = os.pipe()
+        self.life_end, self.life = os.pipe()
+        for handle in (self.queue_end, self.woken, self.wake):
+            os.set_blocking(handle, False)
+        self.closed = False
+
+    def end_queue(self) -> None:
+        """Let the workers end once they have nothing to do."""
+        self.closed = True
+        os.close(self.queue)
+
+    def close(self) -> None:
+        for handle in (self.queue_end, self.woken, self.wake, self.life_end, self.life):
+            os.close(handle)
+
+
+class _Locked:
+    """The lock under which tasks are claimed; that of a process that has died is free."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def __enter__(self) -> None:
+        fcntl.lockf(self._handle, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.lockf(self._handle, fcntl.LOCK_UN)
+
+
+def _stop(pipes: _Pipes, processes: list[_Process | None], patience_s: float) -> None:
+    """End workers: those that have nothing to do at once, the others after their task, or by force."""
+    if pipes.closed:
+        return
+    pipes.end_queue()
+    until = time.monotonic() + patience_s
+    for number, process in enumerate(processes):
+        if process is not None:
+            process.wait(max(0.0, until - time.monotonic()))
+            process.close()
+            processes[number] = None
+    pipes.close()
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"with exit code {code}"
+    try:
+        return f"by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"by signal {-code}"
+
+
+_running: weakref.WeakSet[Crew] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """End all workers with the interpreter."""
+    for crew in list(_running):
+        crew.close()

@@ -1,0 +1,299 @@
+"""Memory that processes share, and objects that are handed over through it. Knows nothing of data.
+
+The memory has descriptors and no names: it is gone with the last process that holds one, however that
+process ends, and nothing is ever left in a file system. What is in it already is handed over as a place,
+so a table that lies there costs one copy in all, however many processes read it.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import os
+import pickle
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+import numpy as np
+
+from multifeed.errors import DeclarationError, MultifeedError, lines
+
+Array = np.ndarray[Any, Any]
+
+# Bytes that the table of buffers has for each.
+_TABLE_ROW = 3 * 8
+# Arrays begin at such places: the width of a vector register and of a cache line.
+_ALIGNMENT = 64
+# Mapped at once, pages cost a fifth of what they cost when they are touched one by one.
+_MAPPED_AT_ONCE = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0) if sys.platform != "win32" else 0
+
+
+class SharedFile:
+    """A file without a name that grows, mapped piece by piece; it lives as long as its pieces do.
+
+    Descriptors are what a process has few of: growing takes one, so it should be done seldom.
+    """
+
+    def __init__(self) -> None:
+        self.handle = _nameless()
+        self.size = 0
+        self._pieces: list[_Piece] = []
+        weakref.finalize(self, os.close, self.handle)
+        _files.add(self)
+
+    def grow(self, size: int) -> Array:
+        """Return more of it, ``uint8[size]``, zeros, which lives for as long as somebody looks at it.
+
+        Raises:
+            MultifeedError: If there is not enough memory.
+        """
+        length = _whole_pages(size)
+        try:
+            # Reserved now: where there is none left, a later touch would kill the process.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self.handle, self.size, length)
+            else:
+                os.truncate(self.handle, self.size + length)
+            mapped = _Mapped(self.handle, length, flags=_MAPPED_AT_ONCE, offset=self.size)
+        except OSError as error:
+            raise MultifeedError(
+                lines(
+                    f"batches of worker processes need {length / 2**20:,.0f} MiB more of shared "
+                    f"memory, beside {self.size / 2**20:,.0f} MiB: {error.strerror}.",
+                    "Pass a smaller batch_size, prefetch or prefetch_bytes, or processes=0.",
+                )
+            ) from error
+        mapped.file = self
+        memory = np.frombuffer(mapped, np.uint8)
+        self._pieces.append(_Piece(address_of(memory), length, self.size, weakref.ref(mapped)))
+        self.size += length
+        return memory[:size]
+
+    def find(self, address: int) -> int | None:
+        """Return where in the file an address of this process lies; None if it does not."""
+        for piece in self._pieces:
+            # Where a piece has been given back, something else may lie by now.
+            if 0 <= address - piece.address < piece.size and piece.mapped() is not None:
+                return piece.place + address - piece.address
+        return None
+
+    def place_of(self, address: int) -> int:
+        """Return where in the file an address of this process lies, which does lie in it."""
+        found = self.find(address)
+        if found is None:
+            raise LookupError(f"address {address} is not in this file")
+        return found
+
+    def at(self, place: int, size: int) -> Array:
+        """Return the bytes from a place on, ``uint8[size]``, of a piece that somebody looks at."""
+        for piece in self._pieces:
+            mapped = piece.mapped()
+            if 0 <= place - piece.place < piece.size and mapped is not None:
+                return np.frombuffer(mapped, np.uint8, size, place - piece.place)
+        raise LookupError(f"nothing is mapped at {place}")
+
+
+class _Mapped(mmap.mmap):
+    """A piece of a shared file, which keeps its file."""
+
+    file: SharedFile
+
+
+@dataclass(frozen=True)
+class _Piece:
+    address: int
+    size: int
+    place: int
+    mapped: weakref.ref[_Mapped]
+
+
+class SharedView:
+    """A shared file as another process maps it: all of it, and again when it has grown."""
+
+    def __init__(self, handle: int, *, writes: bool) -> None:
+        self._handle, self._access = handle, mmap.ACCESS_WRITE if writes else mmap.ACCESS_READ
+        self._mapped = np.empty(0, np.uint8)
+
+    def at(self, place: int, size: int) -> Array:
+        """Return the bytes from a place on, ``uint8[size]``."""
+        mapped = self._mapped
+        if place + size > len(mapped):
+            whole = os.fstat(self._handle).st_size
+            mapped = np.frombuffer(mmap.mmap(self._handle, whole, access=self._access), np.uint8)
+            self._mapped = mapped
+        return mapped[place : place + size]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An object, packed into shared memory.
+
+    Args:
+        parts: Where things stand in the first file: how many bytes the pickle has, which comes first;
+            where the table of its buffers begins; and how many there are. Of each, the table has the
+            number of its file, its place there, and its size.
+        files: The files.
+        memory: What keeps the first file.
+    """
+
+    parts: tuple[int, int, int]
+    files: Sequence[SharedFile]
+    memory: Array
+
+    def unpack(self) -> Any:
+        """Return the object here, standing on the same memory as it will elsewhere."""
+        return unpacked([each.at for each in self.files], self.parts)
+
+
+def packed(value: Any) -> Packed:
+    """Pack an object for other processes; functions and classes of scripts and notebooks go along.
+
+    Memmaps are opened again where it is unpacked. Arrays and Arrow columns are read-only there.
+
+    Raises:
+        DeclarationError: If something in it cannot be handed over.
+    """
+    found: list[memoryview] = []
+    stream = io.BytesIO()
+
+    def keep(buffer: pickle.PickleBuffer) -> None:
+        found.append(buffer.raw())
+
+    try:
+        _Pickler(stream, protocol=5, buffer_callback=keep).dump(value)
+    except Exception as error:
+        raise DeclarationError(
+            lines(
+                "worker processes get a copy of what they need, and something cannot be copied: "
+                f"{type(error).__name__}: {error}.",
+                "Open files, locks and connections inside of your function, when it is called; or pass "
+                "processes=0.",
+            )
+        ) from error
+    return _laid_out(stream.getbuffer(), found)
+
+
+def unpacked(views: Sequence[Callable[[int, int], Array]], parts: Sequence[int]) -> Any:
+    """Return a packed object.
+
+    Args:
+        views: For each of its files, a function of a place and a size that returns the bytes there.
+        parts: As in `Packed`.
+    """
+    size, start, count = parts
+    table = views[0](start, count * _TABLE_ROW).view(np.int64).reshape(count, 3)
+    pieces = [_read_only(views[number](place, length)) for number, place, length in table.tolist()]
+    # It was written by this package's own process, a moment ago.
+    return pickle.loads(views[0](0, size).data, buffers=pieces)
+
+
+def _read_only(memory: Array) -> memoryview:
+    return memory.data.toreadonly()
+
+
+def _laid_out(stream: memoryview, found: Sequence[memoryview]) -> Packed:
+    """Copy a pickle, and those of its buffers that are not shared yet, to a file of their own."""
+    file = SharedFile()
+    files = [file]
+    places: list[tuple[int, int, int]] = []
+    known: dict[tuple[int, int], tuple[int, int, int]] = {}
+    copied: list[tuple[int, memoryview]] = []
+    end = _aligned(len(stream))
+    for buffer in found:
+        here = (address_of(np.frombuffer(buffer, np.uint8)) if len(buffer) else 0, len(buffer))
+        if here not in known:
+            shared = _shared_already(here[0], files)
+            if shared is None:
+                shared = 0, end
+                copied.append((end, buffer))
+                end += _aligned(len(buffer))
+            known[here] = *shared, len(buffer)
+        places.append(known[here])
+    memory = file.grow(end + _TABLE_ROW * len(places))
+    memory[: len(stream)] = stream
+    for start, buffer in copied:
+        memory[start : start + len(buffer)] = buffer
+    if places:
+        memory[end:] = np.array(places, np.int64).reshape(-1).view(np.uint8)
+    return Packed((len(stream), end, len(places)), files, memory)
+
+
+def _shared_already(address: int, files: list[SharedFile]) -> tuple[int, int] | None:
+    """Return where an address lies in shared memory: the number of its file, which joins `files`."""
+    for file in list(_files):
+        start = file.find(address)
+        if start is not None:
+            if file not in files:
+                files.append(file)
+            return files.index(file), start
+    return None
+
+
+def address_of(memory: Array) -> int:
+    """Return where an array begins in this process's memory."""
+    address: int = memory.__array_interface__["data"][0]
+    return address
+
+
+class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            mapped = _mapped_file(value)
+            if mapped is not None:
+                return mapped
+        return super().reducer_override(value)
+
+
+def _mapped_file(values: Array) -> Any:
+    """Return how an array that looks at a mapped file is opened again; None if it looks at none."""
+    root: Any = values
+    while isinstance(root, np.ndarray) and not (
+        isinstance(root, np.memmap) and isinstance(root.base, mmap.mmap)
+    ):
+        root = root.base
+    # Of a copy-on-write map, the file does not have what was written.
+    if root is None or root.filename is None or root.mode == "c" or not os.path.exists(root.filename):
+        return None
+    start = address_of(values) - address_of(root) + root.offset
+    opened = (os.fspath(root.filename), start, values.dtype.str, values.shape, values.strides)
+    return _open_again, opened
+
+
+def _open_again(
+    path: str, start: int, dtype: str, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> Array:
+    with open(path, "rb") as file:  # noqa: PTH123
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.ndarray(shape, dtype, mapped, start, strides)
+
+
+def _nameless() -> int:
+    """Return the descriptor of a new file that has no name."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("multifeed")
+    if os.name != "posix":
+        raise DeclarationError(
+            lines(
+                "worker processes share memory by its descriptors, which this system cannot hand over.",
+                "Pass processes=0: threads read files and decode images on all cores.",
+            )
+        )
+    # Its name is gone before anybody can see it.
+    with tempfile.TemporaryFile(prefix="multifeed") as file:
+        return os.dup(file.fileno())
+
+
+def _whole_pages(size: int) -> int:
+    return -(-size // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+_files: weakref.WeakSet[SharedFile] = weakref.WeakSet()

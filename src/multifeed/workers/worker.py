@@ -1,0 +1,260 @@
+"""A worker process: takes tasks from a queue, does them, and says so on the board.
+
+It is started as a program of its own, never forked, and imports what its program needs: no script, no
+Keras and no backend. It ends when its owner closes the queue, or ends itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pickle
+import select
+import signal
+import struct
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import cloudpickle
+
+from multifeed.workers.board import (
+    DONE,
+    FAILED,
+    LEFT,
+    NOBODY,
+    RECORD_BYTES,
+    WAITS,
+    Board,
+    Layout,
+    read_record,
+)
+from multifeed.workers.memory import SharedView, unpacked
+
+# Seconds after which a process that nobody asks for anything ends; it is started anew when it is wanted.
+IDLE_S = 60.0
+# Seconds between two looks at whether the owner is still there, beside what the pipe says.
+_LOOK_S = 1.0
+# Of an error: its ticket, its task, and how many bytes its pickle has.
+ERROR_HEAD = struct.Struct("<qqq")
+# Stands for the ticket of an error in getting ready.
+AT_START = -1
+
+
+class Program(Protocol):
+    """What worker processes do."""
+
+    def open(self, memory: SharedView, notes: memoryview) -> Callable[[Sequence[int], int], None]:
+        """Get ready, once in each process.
+
+        Args:
+            memory: Where results are written.
+            notes: Doubles that the owner can read.
+
+        Returns:
+            A function of a job's payload and the number of one of its tasks, which does the task; it is
+            called by several threads.
+        """
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that a worker process is told: descriptors, and what to do with them.
+
+    Args:
+        number: Which of the processes it is.
+        owner: The process that it works for.
+        queue: Where tasks come from.
+        wake: Where to say that a job has ended.
+        errors: Where to write errors.
+        life: Ends when the owner does.
+        board: The shared file of the board.
+        layout: The layout of that, as a list.
+        memory: The shared file of results.
+        files: The shared files of the program.
+        program: Where it stands in them, see `memory.Packed`.
+    """
+
+    number: int
+    owner: int
+    queue: int
+    wake: int
+    errors: int
+    life: int
+    board: int
+    layout: Sequence[int]
+    memory: int
+    files: Sequence[int]
+    program: Sequence[int]
+
+
+def main(config: str) -> None:
+    """Work until there is nothing to do for good.
+
+    Args:
+        config: A `Config` as JSON.
+    """
+    # Ctrl-C reaches all processes of a terminal; the owner decides what becomes of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    worker = _Worker(Config(**json.loads(config)))
+    threading.Thread(target=worker.watch_owner, daemon=True).start()
+    worker.run()
+    # Whatever has been written is in shared memory: nothing is left that taking Python apart would do.
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+class _Worker:
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        layout = Layout(*config.layout)
+        self._threads = layout.threads
+        self._board = Board(SharedView(config.board, writes=True).at(0, layout.size), layout)
+        # Among the threads of this process; among processes, the lock on the board's file.
+        self._claiming, self._telling = threading.Lock(), threading.Lock()
+        self._do: Callable[[Sequence[int], int], None]
+
+    def watch_owner(self) -> None:
+        """End this process when its owner ends, whatever it is about."""
+        life = select.poll()
+        life.register(self._config.life, select.POLLIN)
+        # A process that the owner has forked may hold the other end of the pipe.
+        while not life.poll(1000 * _LOOK_S) and os.getppid() == self._config.owner:
+            pass
+        os._exit(1)
+
+    def run(self) -> None:
+        config = self._config
+        try:
+            views = [SharedView(each, writes=False).at for each in config.files]
+            program: Program = unpacked(views, config.program)
+            notes = memoryview(self._board.notes[config.number])
+            self._do = program.open(SharedView(config.memory, writes=True), notes)
+        except BaseException as error:
+            self._tell(AT_START, 0, error)
+            return
+        others = [
+            threading.Thread(target=self._work, args=(number,), daemon=True)
+            for number in range(1, self._threads)
+        ]
+        for thread in others:
+            thread.start()
+        self._work(0)
+        for thread in others:
+            thread.join()
+
+    def _work(self, thread: int) -> None:
+        """Do tasks until the queue is closed, or this process has been idle for long."""
+        queue = select.poll()
+        queue.register(self._config.queue, select.POLLIN)
+        idle_since = time.monotonic()
+        while True:
+            if not queue.poll(1000 * _LOOK_S):
+                if time.monotonic() - idle_since > IDLE_S:
+                    self._leave()
+                continue
+            data = self._claim(thread)
+            if data is None:
+                continue
+            if not data:
+                return
+            ticket, place, task, payload = read_record(data)
+            self._do_task(ticket, place, task, payload)
+            self._board.claims[self._config.number, thread] = NOBODY
+            idle_since = time.monotonic()
+
+    def _claim(self, thread: int) -> bytes | None:
+        """Take the next task and say so on the board, as one act: none is lost if this process dies.
+
+        Returns:
+            The task; None if somebody else was quicker; nothing if the queue is closed.
+        """
+        with self._claiming:
+            fcntl.lockf(self._config.board, fcntl.LOCK_EX)
+            try:
+                data = os.read(self._config.queue, RECORD_BYTES)
+                if data:
+                    ticket, _, task, _ = read_record(data)
+                    self._board.claims[self._config.number, thread] = ticket, task
+                return data
+            except BlockingIOError:
+                return None
+            finally:
+                fcntl.lockf(self._config.board, fcntl.LOCK_UN)
+
+    def _do_task(self, ticket: int, place: int, task: int, payload: Sequence[int]) -> None:
+        board = self._board
+        flag = DONE
+        # A job whose place has been given away is wanted no more.
+        if board.tickets[place] == ticket:
+            try:
+                self._do(payload, task)
+            except BaseException as error:
+                self._tell(ticket, task, error)
+                flag = FAILED
+        board.flags[place, task] = flag
+        if WAITS not in board.flags[place]:
+            # Two may see each other's flag, or neither: the owner looks from time to time.
+            with suppress(BlockingIOError):
+                os.write(self._config.wake, b"\0")
+
+    def _leave(self) -> None:
+        """End this process, unless some thread of it has something to do, or something has just come.
+
+        If it comes in between, the owner sees that this process has ended, and starts another one.
+        """
+        with self._claiming:
+            is_busy = (self._board.claims[self._config.number, :, 0] != NOBODY).any()
+            if not is_busy and not select.select([self._config.queue], [], [], 0)[0]:
+                self._board.states[self._config.number] = LEFT
+                os._exit(0)
+
+    def _tell(self, ticket: int, task: int, error: BaseException) -> None:
+        data = pack_error(error)
+        with self._telling, open(self._config.errors, "wb", closefd=False) as pipe:
+            pipe.write(ERROR_HEAD.pack(ticket, task, len(data)) + data)
+
+
+class WorkerTraceback(Exception):
+    """The traceback of an exception in the worker process that raised it."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+def pack_error(error: BaseException) -> bytes:
+    """Return an exception and its causes as bytes; those that cannot be copied as what they say."""
+    text = "".join(traceback.format_exception(error))
+    chain: list[bytes] = []
+    each: BaseException | None = error
+    while each is not None:
+        chain.append(_copied(each))
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+    return pickle.dumps((text, chain))
+
+
+def unpack_error(data: bytes) -> BaseException:
+    """Return what `pack_error` packed; its last cause is the traceback in the worker process."""
+    text, chain = pickle.loads(data)
+    errors: list[BaseException] = [pickle.loads(each) for each in chain]
+    errors.append(WorkerTraceback(text))
+    for error, cause in pairwise(errors):
+        error.__cause__ = cause
+    return errors[0]
+
+
+def _copied(error: BaseException) -> bytes:
+    try:
+        data: bytes = cloudpickle.dumps(error)
+        # Many an exception can be written and not be read: its constructor wants more than its message.
+        pickle.loads(data)
+    except Exception:
+        return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+    return data
