@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, SupportsIndex, TypeVar, cast
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from multifeed.augment.base import Transform
@@ -128,7 +129,8 @@ class Dataset:
                     lines(f"the row table has no key column {name!r}.", near(name, columns.names))
                 )
             check_key(name, columns[name])
-        self._rows: Any = rows
+        # A table stands in the source, from where it may be moved to shared memory.
+        self._rows: Any = None if isinstance(rows, pa.Table) else rows
         self.source: Rows = Source(
             columns, None, None if root is None else os.path.abspath(root), allow_outside
         )

@@ -21,7 +21,7 @@ from multifeed.errors import DeclarationError, lines
 from multifeed.fields.shared import at_least, at_least_one
 from multifeed.meter import Meter, Spent
 from multifeed.order import sequential, shuffled, whole_seed
-from multifeed.recipe import Recipe, tasks_of
+from multifeed.recipe import Recipe
 from multifeed.report import FeedReport
 from multifeed.runs import (
     Batch,
@@ -142,6 +142,8 @@ class Feed:
         self.processes = 0 if processes is None else processes
         # Of each process, where there are any.
         self.workers = workers or max(1, usable_cpus() // max(1, self.processes))
+        if self.processes:
+            _share(data)
         pads = remainder == "pad" and len(data) % batch_size > 0
         if class_weight is not None or (pads and data.structure.targets is not None):
             plan = data.weighted(class_weight).plan(augment)
@@ -418,7 +420,8 @@ class Feed:
                     shared.memory,
                     processes=self.processes,
                     threads=self.workers,
-                    tasks=tasks_of(shared.recipe, shared.recipe.batch_size, self._pieces),
+                    # Of gathering, and of reading.
+                    tasks=2 * self._pieces,
                     notes=Meter.SIZE * len(names),
                 )
                 self._meters += [Meter(names, notes) for notes in self._crew.notes()]
@@ -509,6 +512,12 @@ class _Passing:
     def __init__(self, recipe: Recipe, epoch: int) -> None:
         self.recipe, self.epoch, self.served, self.waited_s = recipe, epoch, 0, 0.0
         self.began = self.ended = perf_counter()
+
+
+def _share(data: Dataset) -> None:
+    """Move a dataset's table to shared memory, where its parts and all processes look at one copy."""
+    for source, _ in data.source.pieces():
+        source.columns.move(lambda table: packed(table).unpack())
 
 
 def _sum(read: Sequence[Mapping[str, Spent]]) -> dict[str, Spent]:

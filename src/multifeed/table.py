@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -78,8 +78,20 @@ class Columns:
             )
         return found
 
-    def take(self, index: np.ndarray) -> pa.Table | dict[str, Any]:
-        """Return the rows at `index`, in the form that the columns came in."""
+    def move(self, mover: Callable[[pa.Table], pa.Table]) -> None:
+        """Let the Arrow columns stand elsewhere, for everybody who looks at this table.
+
+        Args:
+            mover: Function of a table that returns an equal one.
+        """
+        self._arrow = mover(self._arrow)
+
+    def take(self, index: np.ndarray | None) -> pa.Table | dict[str, Any]:
+        """Return the rows at `index`, all by default, in the form that the columns came in."""
+        if index is None:
+            if not self._is_mapping:
+                return self._arrow
+            return {name: self[name] for name in self.names}
         table = self._arrow.take(pa.array(index))
         if not self._is_mapping:
             return table

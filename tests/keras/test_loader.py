@@ -302,8 +302,8 @@ def test_the_error_reaches_the_user_with_its_text() -> None:
     assert loader.last_error.key == "a"
 
 
-@pytest.mark.parametrize("on_threads", [False, True])
-def test_no_batch_changes_while_the_backend_may_still_read_it(on_threads: bool) -> None:
+@pytest.mark.parametrize("engine", ["columns", "threads", "processes"])
+def test_no_batch_changes_while_the_backend_may_still_read_it(engine: str) -> None:
     """Each image carries its number; over 600 recycled batches the model finds no other in it.
 
     JAX dispatches asynchronously and aliases host memory: were a buffer recycled too early, an image
@@ -313,7 +313,7 @@ def test_no_batch_changes_while_the_backend_may_still_read_it(on_threads: bool) 
     images = np.broadcast_to(numbers[:, None, None, None], (len(numbers), 64, 64, 3)).astype(np.uint8)
     data = mf.Dataset(
         {"image": images, "number": numbers.astype(np.float32)},
-        inputs={"image": mf.Array("image", preprocess=np.copy if on_threads else None)},
+        inputs={"image": mf.Array("image", preprocess=None if engine == "columns" else np.copy)},
         targets=mf.Numeric("number"),
     )
     inputs = mf.inputs(data)
@@ -325,10 +325,11 @@ def test_no_batch_changes_while_the_backend_may_still_read_it(on_threads: bool) 
     # (n, 6): the highest and lowest value of each channel, all equal to the number.
     model = keras.Model(inputs, keras.layers.Concatenate()([highest, lowest]))
     model.compile("sgd", "mae")
-    loader = mf.Loader(data, 64, shuffle=True, seed=1)
-    history = model.fit(loader, epochs=30, verbose=0)
-    assert max(history.history["loss"]) == 0.0
-    assert loader.feed._pool.leased < 100
+    processes = 2 if engine == "processes" else 0
+    with mf.Loader(data, 64, shuffle=True, seed=1, processes=processes) as loader:
+        history = model.fit(loader, epochs=30, verbose=0)
+        assert max(history.history["loss"]) == 0.0
+        assert loader.feed._pool.leased < 100
 
 
 def test_a_tensor_made_of_a_batch_keeps_its_bytes() -> None:
@@ -420,8 +421,9 @@ class CloseInside(keras.callbacks.Callback):
         self.loader.close()
 
 
-def test_files_on_threads_reach_fit_in_order(pairs: mf.Dataset) -> None:
-    """Images read on threads: fit sees loader.rows, also when a callback closes the loader."""
+@pytest.mark.parametrize("processes", [0, 1, 2])
+def test_files_reach_fit_in_order(pairs: mf.Dataset, processes: int) -> None:
+    """Read on threads or in processes: fit sees loader.rows, also when a callback closes the loader."""
     inputs = mf.inputs(pairs)
     flat = [
         keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs[side]))
@@ -447,7 +449,7 @@ def test_files_on_threads_reach_fit_in_order(pairs: mf.Dataset) -> None:
             served.clear()
 
     for callbacks in (lambda loader: [], lambda loader: [CloseInside(loader)]):
-        with Numbers(pairs, 4, shuffle=True, seed=1, workers=2) as loader:
+        with Numbers(pairs, 4, shuffle=True, seed=1, workers=2, processes=processes) as loader:
             model.fit(loader, epochs=1, callbacks=callbacks(loader), verbose=0)
             assert served == expected(loader, 0)
 

@@ -111,8 +111,7 @@ class Source(Rows):
         return Source(columns, None, self.root, self.allow_outside)
 
     def table(self) -> Any:
-        every = np.arange(self.columns.count) if self.index is None else self.index
-        return self.columns.take(every)
+        return self.columns.take(self.index)
 
     def bind(self, field: Field, learned: Mapping[str, Any] | None) -> Reader:
         return field.bind(self, learned)

@@ -1,41 +1,25 @@
 """What worker processes and the process that owns them tell each other in shared memory.
 
-Everything that matters lies here, in places that one side alone writes: a message may get lost, to an
-interrupt or to a death, but nobody depends on one.
+Everything that matters lies here: a message may get lost, to an interrupt or to a death, but nobody
+depends on one.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-# What a worker takes from the queue: ticket, place on the board, task, and what the task is about.
-# Its size divides that of a page, so a read of one never takes a part of two.
-_RECORD = struct.Struct("<qii6q")
-RECORD_BYTES = 64
-PAYLOAD = 6
-
-# What is written of a task.
-WAITS, DONE, FAILED = 0, 1, 2
-# What is written of a process.
-WORKS, LEFT = 0, 1
-# Who has taken no task.
+# What becomes of a task: nobody has it, a worker is about it, it is done, it has failed.
+WAITS, TAKEN, DONE, FAILED = range(4)
+# Whether a process is there, or has ended of its own accord.
+WORKS, LEFT = range(2)
+# Stands for a ticket and a task where there is none.
 NOBODY = -1
-
-
-def record(ticket: int, place: int, task: int, payload: Sequence[int]) -> bytes:
-    """Return a task as it stands in the queue."""
-    numbers = (*payload, *[0] * (PAYLOAD - len(payload)))
-    return _RECORD.pack(ticket, place, task, *numbers).ljust(RECORD_BYTES, b"\0")
-
-
-def read_record(data: bytes) -> tuple[int, int, int, tuple[int, ...]]:
-    """Return ticket, place, task and payload."""
-    ticket, place, task, *payload = _RECORD.unpack_from(data)
-    return ticket, place, task, tuple(payload)
+# Whole numbers that say what a job is about.
+PAYLOAD = 6
+# Jobs that may be under way at most: a place is told in a byte.
+MOST_JOBS = 64
 
 
 @dataclass(frozen=True)
@@ -59,20 +43,19 @@ class Layout:
     @property
     def size(self) -> int:
         """Bytes of the board."""
-        return 8 * (self.jobs + self.processes * (1 + self.notes + 2 * self.threads)) + self._flags
-
-    @property
-    def _flags(self) -> int:
-        return -(-self.jobs * self.tasks // 8) * 8
+        a_job, a_process = 1 + PAYLOAD, 1 + 2 * self.threads + self.notes
+        return 8 * (self.jobs * a_job + self.processes * a_process) + self.jobs * self.tasks
 
 
 class Board:
     """Shared memory, by what stands in it.
 
-    `tickets` ``int64[jobs]``: which job has a place; the owner writes it.
-    `flags` ``uint8[jobs, tasks]``: what has become of each task; whoever does the task writes it.
+    `tickets` ``int64[jobs]``: which job has a place; `payloads` ``int64[jobs, 6]``: what that is about.
+    The owner writes them.
+    `flags` ``uint8[jobs, tasks]``: what has become of each task. Taking one needs the lock on the
+    board's file; whoever has taken it writes the rest.
+    `claims` ``int64[processes, threads, 2]``: the place and task that a thread has taken.
     `states` ``int64[processes]``: whether a process has left.
-    `claims` ``int64[processes, threads, 2]``: the ticket and task that a thread is about.
     `notes` ``float64[processes, notes]``: what a process adds up.
 
     Args:
@@ -81,14 +64,28 @@ class Board:
     """
 
     def __init__(self, memory: np.ndarray, layout: Layout) -> None:
-        jobs, processes, threads, notes = layout.jobs, layout.processes, layout.threads, layout.notes
-        shapes = [(jobs,), (processes,), (processes, threads, 2), (processes, notes)]
-        dtypes = [np.int64, np.int64, np.int64, np.float64]
+        jobs, processes = layout.jobs, layout.processes
+        parts: list[tuple[tuple[int, ...], type]] = [
+            ((jobs,), np.int64),
+            ((jobs, PAYLOAD), np.int64),
+            ((processes, layout.threads, 2), np.int64),
+            ((processes,), np.int64),
+            ((processes, layout.notes), np.float64),
+            ((jobs, layout.tasks), np.uint8),
+        ]
         arrays, place = [], 0
-        for shape, dtype in zip(shapes, dtypes, strict=True):
-            size = 8 * int(np.prod(shape))
-            arrays.append(memory[place : place + size].view(dtype).reshape(shape))
-            place += size
-        self.tickets, self.states, self.claims, self.notes = arrays
-        flags = memory[place : place + jobs * layout.tasks]
-        self.flags = flags.reshape(jobs, layout.tasks)
+        for shape, dtype in parts:
+            array = np.ndarray(shape, dtype, memory, place)
+            arrays.append(array)
+            place += array.nbytes
+        self.tickets, self.payloads, self.claims, self.states, self.notes, self.flags = arrays
+
+    def has_ended(self, place: int) -> bool:
+        """Tell whether all tasks of the job at a place have been done, or have failed."""
+        flags: bytes = self.flags[place].tobytes()
+        return min(flags) >= DONE
+
+    def waiting(self, place: int) -> list[int]:
+        """Return the tasks of the job at a place that nobody has."""
+        found: list[int] = np.flatnonzero(self.flags[place] == WAITS).tolist()
+        return found

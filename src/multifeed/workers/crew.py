@@ -24,8 +24,6 @@ from dataclasses import asdict, astuple, dataclass
 from itertools import count
 from typing import Any
 
-import numpy as np
-
 from multifeed.errors import DeclarationError, WorkerError, lines
 from multifeed.workers import board as boards
 from multifeed.workers import worker as workers
@@ -37,12 +35,11 @@ from multifeed.workers.memory import Packed, SharedFile
 RESTARTS = 10
 _JOBS_A_REFILL = 1_000
 # Seconds between two looks at the board while nothing is heard: a word may get lost.
-_LOOK_S = 0.02
+_LOOK_S = 0.1
 # Seconds that workers are given to end by themselves; what they are about is wanted no more.
 _PATIENCE_S = 2.0
-# Tasks that fit into a pipe of 64 KiB, which is what all systems have.
-_QUEUE_TASKS = 1_000
-_MOST_JOBS = 64
+# Words that fit into a pipe: 16 KiB is what all systems have.
+_QUEUE_TASKS = 2**14
 
 _BOOT = "import sys; sys.path[:] = {path!r}; from multifeed.workers.worker import main; main({config!r})"
 # Worker processes share the cores: what each calls must not start a thread for every one of them.
@@ -60,14 +57,12 @@ class Ticket:
     Args:
         number: Its number.
         place: Where it stands on the board.
-        payload: What it is about.
         tasks: How many tasks it has.
         keeps: What must not be given back before all of them have ended.
     """
 
     number: int
     place: int
-    payload: Sequence[int]
     tasks: int
     keeps: Any
 
@@ -98,12 +93,13 @@ class Crew:
         notes: int,
     ) -> None:
         self._program, self._memory = program, memory
-        jobs = max(1, min(_MOST_JOBS, _QUEUE_TASKS // tasks))
+        jobs = max(1, min(boards.MOST_JOBS, _QUEUE_TASKS // tasks))
         self._layout = Layout(jobs, tasks, processes, threads, notes)
         self._file = SharedFile()
         self._memory_of_board = self._file.grow(self._layout.size)
         self._board = Board(self._memory_of_board, self._layout)
-        self._board.tickets[:] = self._board.claims[:] = boards.NOBODY
+        self._board.tickets[:] = boards.NOBODY
+        self._board.claims[:] = boards.NOBODY
         self._board.states[:] = boards.LEFT
         self._numbers = count()
         self._places = list(range(jobs))
@@ -114,6 +110,8 @@ class Crew:
         self._restarts = 0
         self._lock = threading.RLock()
         self._pipes = _Pipes()
+        self._poll = select.poll()
+        self._poll.register(self._pipes.woken, select.POLLIN)
         self._workers: list[_Process | None] = [None] * processes
         self._stop = weakref.finalize(self, _stop, self._pipes, self._workers, 0.0)
         self._stop.atexit = False
@@ -150,15 +148,16 @@ class Crew:
                 raise ClosedError
             if not self._places:
                 return None
-            ticket = Ticket(next(self._numbers), self._places.pop(), payload, tasks, keeps)
-            flags = self._board.flags[ticket.place]
-            flags[tasks:] = boards.DONE
-            flags[:tasks] = boards.WAITS
-            self._board.tickets[ticket.place] = ticket.number
+            ticket = Ticket(next(self._numbers), self._places.pop(), tasks, keeps)
+            board, place = self._board, ticket.place
+            board.payloads[place, : len(payload)] = payload
+            board.flags[place, tasks:] = boards.DONE
+            board.flags[place, :tasks] = boards.WAITS
+            board.tickets[place] = ticket.number
             self._tickets[ticket.number] = ticket
             if ticket.number % _JOBS_A_REFILL == 0:
                 self._restarts = 0
-            self._queue(ticket, range(tasks))
+            os.write(self._pipes.queue, bytes([place]) * tasks)
             self._start_missing()
         return ticket
 
@@ -169,16 +168,18 @@ class Crew:
             WorkerError: If workers keep dying.
             ClosedError: If this was closed meanwhile.
         """
+        if self.is_closed:
+            raise ClosedError
         try:
-            while not self._has_ended(ticket):
+            while not self._board.has_ended(ticket.place):
                 with self._lock:
                     if self.is_closed:
                         raise ClosedError
-                    if not self._has_ended(ticket):
+                    if not self._board.has_ended(ticket.place):
                         self._listen()
-            failed = self._board.flags[ticket.place, : ticket.tasks] == boards.FAILED
-            if failed.any():
-                self._raise(ticket, failed)
+            first = self._board.flags[ticket.place].tobytes().find(boards.FAILED)
+            if first >= 0:
+                self._raise(ticket, first)
         finally:
             self.drop(ticket)
 
@@ -195,6 +196,8 @@ class Crew:
         """End the workers, and wait until they have."""
         self._stop.detach()
         with self._lock:
+            # What waits in the queue is wanted no more.
+            self._board.tickets[:] = boards.NOBODY
             _stop(self._pipes, self._workers, _PATIENCE_S)
             self._dropped.clear()
 
@@ -203,42 +206,29 @@ class Crew:
         self._stop.detach()
         _running.discard(self)
 
-    def _has_ended(self, ticket: Ticket) -> bool:
-        return boards.WAITS not in self._board.flags[ticket.place]
-
     def _sweep(self) -> None:
         """Take back the places of jobs that nobody writes for any more."""
-        busy = [each for each in self._dropped if not self._has_ended(each)]
-        self._places += [each.place for each in self._dropped if self._has_ended(each)]
-        self._dropped = busy
-
-    def _queue(self, ticket: Ticket, tasks: Sequence[int]) -> None:
-        records = [boards.record(ticket.number, ticket.place, task, ticket.payload) for task in tasks]
-        at_once = select.PIPE_BUF // boards.RECORD_BYTES
-        for start in range(0, len(records), at_once):
-            os.write(self._pipes.queue, b"".join(records[start : start + at_once]))
+        for ticket in self._dropped[:]:
+            if self._board.has_ended(ticket.place):
+                # The collector may end a run, and come here, in the middle of this.
+                with suppress(ValueError):
+                    self._dropped.remove(ticket)
+                    self._places.append(ticket.place)
 
     def _listen(self) -> None:
         """Wait for a word from any worker, hear what they say of errors, and see who has died."""
-        poll = select.poll()
-        poll.register(self._pipes.woken, select.POLLIN)
-        known = {}
-        for each in self._workers:
-            if each is not None:
-                poll.register(each.errors, select.POLLIN)
-                known[each.errors] = each
-        for handle, _ in poll.poll(1000 * _LOOK_S):
+        for handle, _ in self._poll.poll(1000 * _LOOK_S):
             if handle == self._pipes.woken:
                 with suppress(BlockingIOError):
                     os.read(handle, 65_536)
-            elif not known[handle].hear(self._errors):
-                self._replace(known[handle])
+                continue
+            process = next(each for each in self._workers if each is not None and each.errors == handle)
+            if not process.hear(self._errors):
+                self._replace(process)
 
     def _replace(self, process: _Process) -> None:
         """Give what a worker had claimed to others, after its end, and start another one."""
-        code = process.wait(_PATIENCE_S)
-        self._workers[process.number] = None
-        process.close()
+        code = self._ended(process)
         at_start = self._errors.pop(workers.AT_START, None)
         if at_start is not None:
             self._fail()
@@ -258,30 +248,40 @@ class Crew:
                 )
             )
         with self._locked_board():
-            self._board.claims[process.number] = boards.NOBODY
-            # Whoever dies between reading a task and claiming it has told nobody: all is queued anew.
+            claims = self._board.claims[process.number]
+            for place, task in claims[claims[:, 0] != boards.NOBODY].tolist():
+                if self._board.flags[place, task] == boards.TAKEN:
+                    self._board.flags[place, task] = boards.WAITS
+            claims[:] = boards.NOBODY
+            # A word on a task may have died with it.
             with suppress(BlockingIOError):
                 while os.read(self._pipes.queue_end, 65_536):
                     pass
-            claimed = {tuple(each) for each in self._board.claims.reshape(-1, 2).tolist()}
             for ticket in [*self._tickets.values(), *self._dropped]:
-                waiting = np.flatnonzero(self._board.flags[ticket.place] == boards.WAITS).tolist()
-                self._queue(ticket, [each for each in waiting if (ticket.number, each) not in claimed])
+                words = len(self._board.waiting(ticket.place))
+                os.write(self._pipes.queue, bytes([ticket.place]) * words)
         self._start_missing()
 
     def _locked_board(self) -> _Locked:
         return _Locked(self._file.handle)
 
+    def _ended(self, process: _Process) -> int:
+        """Take a worker that has ended, or is about to, off the list; return its exit code."""
+        code = process.wait(_PATIENCE_S)
+        self._poll.unregister(process.errors)
+        self._workers[process.number] = None
+        process.close()
+        return code
+
     def _start_missing(self) -> None:
         """Start the workers that are not there: not yet, or no longer, having had nothing to do."""
         for number, process in enumerate(self._workers):
             if process is not None and self._board.states[number] == boards.LEFT:
-                process.wait(_PATIENCE_S)
-                process.close()
-                process = None
-            if process is None:
+                self._ended(process)
+            if self._workers[number] is None:
                 self._board.states[number] = boards.WORKS
-                self._workers[number] = self._started(number)
+                started = self._workers[number] = self._started(number)
+                self._poll.register(started.errors, select.POLLIN)
 
     def _started(self, number: int) -> _Process:
         if not sys.executable:
@@ -310,6 +310,8 @@ class Crew:
                 stdin=subprocess.DEVNULL,
                 pass_fds=sorted(passed.union(handles)),
                 env=_ONE_THREAD | os.environ,
+                # Ctrl-C is for the owner, who decides what becomes of its workers.
+                process_group=0,
             )
         except BaseException:
             os.close(errors)
@@ -318,8 +320,8 @@ class Crew:
             os.close(write_errors)
         return _Process(number, running, errors)
 
-    def _raise(self, ticket: Ticket, failed: np.ndarray) -> None:
-        first = int(np.flatnonzero(failed)[0])
+    def _raise(self, ticket: Ticket, first: int) -> None:
+        """Raise the error of a task that has failed."""
         until = time.monotonic() + _PATIENCE_S
         while first not in self._errors.get(ticket.number, {}):
             with self._lock:

@@ -257,7 +257,8 @@ def _mapped_file(values: Array) -> Any:
     ):
         root = root.base
     # Of a copy-on-write map, the file does not have what was written.
-    if root is None or root.filename is None or root.mode == "c" or not os.path.exists(root.filename):
+    is_mapped = isinstance(root, np.memmap) and root.filename is not None and root.mode != "c"
+    if not is_mapped or not os.path.exists(root.filename):
         return None
     start = address_of(values) - address_of(root) + root.offset
     opened = (os.fspath(root.filename), start, values.dtype.str, values.shape, values.strides)

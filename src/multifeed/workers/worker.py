@@ -25,17 +25,7 @@ from typing import Protocol
 
 import cloudpickle
 
-from multifeed.workers.board import (
-    DONE,
-    FAILED,
-    LEFT,
-    NOBODY,
-    RECORD_BYTES,
-    WAITS,
-    Board,
-    Layout,
-    read_record,
-)
+from multifeed.workers.board import DONE, FAILED, LEFT, NOBODY, TAKEN, WAITS, Board, Layout
 from multifeed.workers.memory import SharedView, unpacked
 
 # Seconds after which a process that nobody asks for anything ends; it is started anew when it is wanted.
@@ -101,7 +91,7 @@ def main(config: str) -> None:
     Args:
         config: A `Config` as JSON.
     """
-    # Ctrl-C reaches all processes of a terminal; the owner decides what becomes of it.
+    # Workers are a group of their own, but others may send it to all there are.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker = _Worker(Config(**json.loads(config)))
     threading.Thread(target=worker.watch_owner, daemon=True).start()
@@ -160,47 +150,56 @@ class _Worker:
                 if time.monotonic() - idle_since > IDLE_S:
                     self._leave()
                 continue
-            data = self._claim(thread)
-            if data is None:
-                continue
-            if not data:
+            try:
+                claimed = self._claim(thread)
+            except EOFError:
                 return
-            ticket, place, task, payload = read_record(data)
-            self._do_task(ticket, place, task, payload)
+            if claimed is None:
+                continue
+            self._do_task(*claimed)
             self._board.claims[self._config.number, thread] = NOBODY
             idle_since = time.monotonic()
 
-    def _claim(self, thread: int) -> bytes | None:
-        """Take the next task and say so on the board, as one act: none is lost if this process dies.
+    def _claim(self, thread: int) -> tuple[int, int] | None:
+        """Take a task and say so on the board, as one act: none is lost if this process dies.
 
         Returns:
-            The task; None if somebody else was quicker; nothing if the queue is closed.
+            The place of its job, and the task; None if somebody else was quicker.
+
+        Raises:
+            EOFError: If the queue is closed.
         """
+        board = self._board
         with self._claiming:
             fcntl.lockf(self._config.board, fcntl.LOCK_EX)
             try:
-                data = os.read(self._config.queue, RECORD_BYTES)
-                if data:
-                    ticket, _, task, _ = read_record(data)
-                    self._board.claims[self._config.number, thread] = ticket, task
-                return data
+                told = os.read(self._config.queue, 1)
+                if not told:
+                    raise EOFError
+                place = told[0]
+                task = board.flags[place].tobytes().find(WAITS)
+                if task < 0:
+                    return None
+                board.claims[self._config.number, thread] = place, task
+                board.flags[place, task] = TAKEN
+                return place, task
             except BlockingIOError:
                 return None
             finally:
                 fcntl.lockf(self._config.board, fcntl.LOCK_UN)
 
-    def _do_task(self, ticket: int, place: int, task: int, payload: Sequence[int]) -> None:
-        board = self._board
-        flag = DONE
-        # A job whose place has been given away is wanted no more.
-        if board.tickets[place] == ticket:
+    def _do_task(self, place: int, task: int) -> None:
+        board, flag = self._board, DONE
+        ticket = int(board.tickets[place])
+        # A job that is wanted no more keeps its place until nobody writes for it.
+        if ticket != NOBODY:
             try:
-                self._do(payload, task)
+                self._do(board.payloads[place].tolist(), task)
             except BaseException as error:
                 self._tell(ticket, task, error)
                 flag = FAILED
         board.flags[place, task] = flag
-        if WAITS not in board.flags[place]:
+        if board.has_ended(place):
             # Two may see each other's flag, or neither: the owner looks from time to time.
             with suppress(BlockingIOError):
                 os.write(self._config.wake, b"\0")
