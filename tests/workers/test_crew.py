@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -44,9 +45,9 @@ class Squares:
             time.sleep(self.pause_s)
             if number + task == self.fails:
                 raise KeyError(number)
-            if number + task == self.dies and not os.path.exists(self.mark):
-                with open(self.mark, "w"):
-                    os._exit(7)
+            if number + task == self.dies and not Path(self.mark).exists():
+                Path(self.mark).touch()
+                os._exit(7)
             memory.at(place, 8 * TASKS).view(np.int64)[task] = (number + task) ** 2
             notes[0] += 1
 
@@ -62,11 +63,21 @@ class Broken:
 
 
 @contextmanager
-def crew_of(program: worker.Program, processes: int = 2, threads: int = 1) -> Iterator[tuple]:
+def crew_of(
+    program: worker.Program, processes: int = 2, threads: int = 1, idle_s: float = 60
+) -> Iterator[tuple]:
     """A crew, and a function of a number that hands its job in."""
     file = SharedFile()
     memory = file.grow(1_000 * 8 * TASKS)
-    crew = Crew(packed(program), file, processes=processes, threads=threads, tasks=TASKS, notes=1)
+    crew = Crew(
+        packed(program),
+        file,
+        processes=processes,
+        threads=threads,
+        tasks=TASKS,
+        notes=1,
+        idle_s=idle_s,
+    )
     handed = iter(range(1_000))
 
     def hand_in(number: int):
@@ -154,23 +165,17 @@ def test_deaths_lose_nothing(tmp_path) -> None:
         assert (tmp_path / "mark").exists()
 
 
-def test_a_worker_with_nothing_to_do_ends_and_another_one_comes(monkeypatch) -> None:
-    """Idle ones leave, after a time; a job that comes at that moment is done all the same."""
-    monkeypatch.setattr(worker, "IDLE_S", 0.0)
-    with crew_of(Squares(), processes=1) as (crew, hand_in):
-        ticket, _ = hand_in(1)
-        crew.wait(ticket)
-        first = {each.pid for each in psutil.Process().children()}
-        # The worker has the module's own patience, which is a minute: it is told to go instead.
-        for pid in first:
-            os.kill(pid, signal.SIGKILL)
-        crew._board.states[:] = 1
-        ticket, out = hand_in(2)
-        crew.wait(ticket)
-        assert out.view(np.int64).tolist() == squares(2)
-        assert not first & {
-            each.pid for each in psutil.Process().children() if each.status() != "zombie"
-        }
+def test_a_worker_with_nothing_to_do_ends_and_another_one_comes() -> None:
+    """Idle ones leave by themselves, which is no death; a job that comes then is done."""
+    with crew_of(Squares(), processes=1, idle_s=0.0) as (crew, hand_in):
+        for number in range(2):
+            ticket, out = hand_in(number)
+            crew.wait(ticket)
+            assert out.view(np.int64).tolist() == squares(number)
+            limit = time.monotonic() + 10
+            while any(each.status() != "zombie" for each in psutil.Process().children()):
+                assert time.monotonic() < limit
+                time.sleep(0.02)
         assert crew._restarts == 0
 
 

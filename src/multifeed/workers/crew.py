@@ -80,6 +80,7 @@ class Crew:
         threads: How many threads each has.
         tasks: How many tasks a job has at most.
         notes: How many numbers each worker keeps for the owner.
+        idle_s: Seconds after which a worker that has nothing to do ends; it is started anew when there is.
     """
 
     def __init__(
@@ -91,8 +92,9 @@ class Crew:
         threads: int,
         tasks: int,
         notes: int,
+        idle_s: float = 60.0,
     ) -> None:
-        self._program, self._memory = program, memory
+        self._program, self._memory, self._idle_s = program, memory, idle_s
         jobs = max(1, min(boards.MOST_JOBS, _QUEUE_TASKS // tasks))
         self._layout = Layout(jobs, tasks, processes, threads, notes)
         self._file = SharedFile()
@@ -300,6 +302,7 @@ class Crew:
             memory=self._memory.handle,
             files=handles,
             program=self._program.parts,
+            idle_s=self._idle_s,
         )
         path = [os.path.abspath(each) for each in sys.path]
         boot = _BOOT.format(path=path, config=json.dumps(asdict(config)))

@@ -28,8 +28,6 @@ import cloudpickle
 from multifeed.workers.board import DONE, FAILED, LEFT, NOBODY, TAKEN, WAITS, Board, Layout
 from multifeed.workers.memory import SharedView, unpacked
 
-# Seconds after which a process that nobody asks for anything ends; it is started anew when it is wanted.
-IDLE_S = 60.0
 # Seconds between two looks at whether the owner is still there, beside what the pipe says.
 _LOOK_S = 1.0
 # Of an error: its ticket, its task, and how many bytes its pickle has.
@@ -70,6 +68,7 @@ class Config:
         memory: The shared file of results.
         files: The shared files of the program.
         program: Where it stands in them, see `memory.Packed`.
+        idle_s: Seconds after which a process that nobody asks for anything ends.
     """
 
     number: int
@@ -83,6 +82,7 @@ class Config:
     memory: int
     files: Sequence[int]
     program: Sequence[int]
+    idle_s: float
 
 
 def main(config: str) -> None:
@@ -147,7 +147,7 @@ class _Worker:
         idle_since = time.monotonic()
         while True:
             if not queue.poll(1000 * _LOOK_S):
-                if time.monotonic() - idle_since > IDLE_S:
+                if time.monotonic() - idle_since > self._config.idle_s:
                     self._leave()
                 continue
             try:
