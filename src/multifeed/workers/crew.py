@@ -80,7 +80,7 @@ class Crew:
         threads: How many threads each has.
         tasks: How many tasks a job has at most.
         notes: How many numbers each worker keeps for the owner.
-        idle_s: Seconds after which a worker that has nothing to do ends; it is started anew when there is.
+        idle_s: Seconds after which a worker that has nothing to do ends; it is started anew when needed.
     """
 
     def __init__(
@@ -225,7 +225,11 @@ class Crew:
                     os.read(handle, 65_536)
                 continue
             process = next(each for each in self._workers if each is not None and each.errors == handle)
-            if not process.hear(self._errors):
+            lives = process.hear(self._errors)
+            # Of jobs that were dropped meanwhile nobody wants to know.
+            for number in self._errors.keys() - self._tickets.keys() - {workers.AT_START}:
+                del self._errors[number]
+            if not lives:
                 self._replace(process)
 
     def _replace(self, process: _Process) -> None:
