@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from job import Job, Weighing
 
-from . import align, augment, cold, first_batch, glue, large, memmap, memory, numbers
+from . import align, augment, cold, first_batch, glue, large, memmap, memory, numbers, warm
 
 JOBS: dict[str, Job | Weighing] = {
     "cold": cold.JOB,
     "large": large.JOB,
     "memmap": memmap.JOB,
+    "warm": warm.JOB,
     "augment": augment.AFFINE,
     "augment_crop": augment.CROP,
     "numbers": numbers.JOB,
