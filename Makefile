@@ -31,8 +31,8 @@ lint: $(READY)
 docs: $(READY)  ## The documentation as a site, in build/docs; a warning is an error
 	$(BIN)/sphinx-build -q -W --keep-going -n docs build/docs
 
-bench: $(READY)  ## Reproduce the figures of the README; about 25 minutes on two idle cores
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+bench: $(READY)  ## Reproduce the figures of the README; about 45 minutes on two idle cores
+	$(BIN)/python -m pip install --quiet --editable '.[backends,bench]'
 	$(BIN)/python benchmarks/run.py --json $(BENCH_RESULT)
 
 $(READY): pyproject.toml

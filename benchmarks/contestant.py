@@ -37,6 +37,8 @@ def main() -> None:
         epoch = job.contestants[contestant](Path(folder), int(samples))
         yield None
         for request in sys.stdin:
+            if job.before is not None:
+                job.before(Path(folder), int(samples))
             if request == "check\n":
                 yield checked_epoch(job, epoch, int(samples))
             else:
@@ -56,9 +58,14 @@ def main() -> None:
 
 def timed_round(epoch: Epoch, number: int) -> dict[str, float]:
     """Run one epoch; a fresh loader is built and closed while the clock runs."""
+    told: dict[str, float] = {}
+
+    def listening() -> Iterator[Any]:
+        told.update((yield from epoch(number)) or {})
+
     gc.collect()
     cpu, start = _cpu_seconds(), time.perf_counter()
-    batches = epoch(number)
+    batches = listening()
     rows = len(next(batches)[0])
     first_batch = time.perf_counter()
     for batch in batches:
@@ -70,6 +77,7 @@ def timed_round(epoch: Epoch, number: int) -> dict[str, float]:
         "first_batch_seconds": first_batch - start,
         "cpu_seconds": _cpu_seconds() - cpu,
         "rows": rows,
+        **told,
     }
 
 

@@ -11,7 +11,8 @@ from typing import Any
 Batch = tuple[Any, ...]
 
 # Round number -> the batches of one epoch. Everything that a fresh loader costs happens inside the
-# iterator: it is built at the first `next` and closed before the iterator ends.
+# iterator: it is built at the first `next` and closed before the iterator ends. A generator may return
+# figures of its own, by name, which become part of what was measured in the round.
 Epoch = Callable[[int], Iterator[Batch]]
 
 # Imports what a contestant needs and opens the data. Runs once, outside the clock.
@@ -33,20 +34,23 @@ class Limit:
         figure: What it is called in the summary.
         of: The contestant that it is about.
         over: The contestants that it is measured against; the one that does best counts.
+        value: What of a round is the figure by itself, such as "first_batch_seconds", where it is no
+            ratio; `most` then bounds it.
+        unit: The unit of that value.
         takes_longer: Whether the figure is how many times as long as they multifeed takes, and not how
             many times as fast it is.
         least: How many times as fast as they multifeed shall at least be.
-        most: How many times as long as they multifeed shall take at most.
-        most_s: Seconds that multifeed shall stay under, for a job that is about an absolute time.
+        most: How many times as long as they multifeed shall take at most, or the value's upper bound.
     """
 
     figure: str
     of: str = OURS
     over: tuple[str, ...] = ()
+    value: str = ""
+    unit: str = ""
     takes_longer: bool = False
     least: float | None = None
     most: float | None = None
-    most_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,8 @@ class Job:
         contestants: Name -> setup, in the order of the table.
         limits: What multifeed shall reach.
         batch_size: Rows in a batch.
+        row_bytes: Bytes of a row, where MB/s shall stand beside rows/s.
+        before: Called with folder and rows before each epoch, outside the clock.
         clock: What of a round is compared: "seconds", or "first_batch_seconds".
         rows: Batch -> the row numbers that it holds, once per array that carries them.
         images: Batch -> its uint8 image arrays; none are compared where this is None.
@@ -78,6 +84,8 @@ class Job:
     contestants: Mapping[str, Setup]
     limits: Sequence[Limit] = ()
     batch_size: int = BATCH_SIZE
+    row_bytes: int = 0
+    before: Prepare | None = None
     clock: str = "seconds"
     rows: Callable[[Batch], list[Any]] | None = None
     images: Callable[[Batch], tuple[Any, ...]] | None = None

@@ -106,13 +106,12 @@ def _head(columns: list[str]) -> list[str]:
 
 def _figure(limit: Limit, job: Job, measured: dict[str, Any]) -> Figure:
     """Judge one limit; of several contestants, the one that does best counts."""
-    if limit.most_s is not None:
-        wanted = f"< {limit.most_s:g} s"
-        if "rounds" not in measured.get(OURS, {}):
-            return Figure(limit.figure, wanted, "not measured")
-        seconds = [one[job.clock] for one in measured[OURS]["rounds"]]
-        reached = f"{median(seconds):.3f} s ({min(seconds):.3f} to {max(seconds):.3f})"
-        return Figure(limit.figure, wanted, reached, median(seconds) < limit.most_s)
+    if limit.value:
+        values = _values(limit, measured)
+        if not values:
+            return Figure(limit.figure, _wanted(limit), "not measured")
+        reached = f"{_digits(median(values))} ({_digits(min(values))} to {_digits(max(values))})"
+        return Figure(limit.figure, _wanted(limit), f"{reached} {limit.unit}", _keeps(limit, values))
     wanted = _wanted(limit)
     compared = ratios(job, measured, limit.of)
     against = [name for name in limit.over if name in compared]
@@ -127,7 +126,20 @@ def _figure(limit: Limit, job: Job, measured: dict[str, Any]) -> Figure:
 def _wanted(limit: Limit) -> str:
     if limit.least is not None:
         return f"≥ {limit.least:g}"
-    return "reported" if limit.most is None else f"≤ {limit.most:g}"
+    return "reported" if limit.most is None else f"≤ {limit.most:g} {limit.unit}".strip()
+
+
+def _values(limit: Limit, measured: dict[str, Any]) -> list[float]:
+    """Return what each round told, where the limit is about a value by itself."""
+    return [one[limit.value] for one in measured.get(limit.of, {}).get("rounds", ())]
+
+
+def _keeps(limit: Limit, values: list[float]) -> bool | None:
+    return None if limit.most is None else median(values) <= limit.most
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.3f}" if value < 10 else f"{value:,.1f}"
 
 
 def _found(limit: Limit, ratio: dict[str, float]) -> str:
@@ -150,9 +162,10 @@ def _measured(job: Job, result: dict[str, Any]) -> list[str]:
     speed = median(one["rows"] / one["seconds"] for one in rounds)
     cpu = median(one["cpu_seconds"] / one["rows"] for one in rounds)
     psnr = result.get("psnr_db")
+    throughput = f" ({speed * job.row_bytes / 1e6:,.0f} MB/s)" if job.row_bytes else ""
     return [
         f"{median(seconds):.3f} ({min(seconds):.3f} to {max(seconds):.3f})",
-        f"{speed:,.0f}",
+        f"{speed:,.0f}{throughput}",
         f"{1e3 * job.batch_size / speed:,.3f}",
         f"{median(one['first_batch_seconds'] for one in rounds):.3f}",
         f"{cpu * 1e6:,.2f}",
@@ -163,16 +176,16 @@ def _measured(job: Job, result: dict[str, Any]) -> list[str]:
 
 def _judged(name: str, job: Job, result: dict[str, Any], compared: dict[str, Any]) -> list[str]:
     """Return the cells for the ratio and its limit; a limit that was missed is marked."""
-    for limit in job.limits:
-        if name == OURS and limit.most_s is not None:
-            seconds = median(one[job.clock] for one in result["rounds"])
-            return ["", _marked(f"< {limit.most_s:g} s", seconds < limit.most_s)]
     ratio = compared.get(name)
-    if ratio is None:
-        return ["", ""]
-    found = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
+    found = ""
+    if ratio is not None:
+        found = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
     for limit in job.limits:
-        if name in limit.over and _wanted(limit) != "reported":
+        if name == limit.of and limit.value and limit.most is not None:
+            values = _values(limit, {name: result})
+            told = f"{_digits(median(values))} {limit.unit}: {_wanted(limit)}"
+            return [found, _marked(told, _keeps(limit, values))]
+        if ratio is not None and name in limit.over and _wanted(limit) != "reported":
             wanted = _wanted(limit)
             if limit.takes_longer:
                 wanted = f"{_found(limit, ratio)} times as long: {wanted}"

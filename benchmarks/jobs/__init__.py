@@ -4,16 +4,39 @@ from __future__ import annotations
 
 from job import Job, Weighing
 
-from . import align, augment, cold, first_batch, glue, large, memmap, memory, numbers
+from . import (
+    align,
+    augment,
+    cache_build,
+    cold,
+    first_batch,
+    fit_wait,
+    gil,
+    glue,
+    large,
+    loader_cost,
+    memmap,
+    memory,
+    numbers,
+    warm,
+    warm_large,
+)
 
 JOBS: dict[str, Job | Weighing] = {
     "cold": cold.JOB,
     "large": large.JOB,
     "memmap": memmap.JOB,
+    "warm": warm.JOB,
+    "warm_large": warm_large.JOB,
+    "cache_build": cache_build.JOB,
     "augment": augment.AFFINE,
     "augment_crop": augment.CROP,
     "numbers": numbers.JOB,
+    "gil": gil.JOB,
     **glue.JOBS,
+    **fit_wait.JOBS,
+    "overhead": loader_cost.OVERHEAD,
+    "startup": loader_cost.STARTUP,
     "first_batch": first_batch.JOB,
     "memory_images": memory.IMAGES,
     "memory_numbers": memory.NUMBERS_ONLY,

@@ -65,7 +65,7 @@ def ready_images(backend: str, folder: Path, samples: int) -> Epoch:
             array[:, 0, 0, 2] = wanted[:, 0]
         batches.append((inputs, _copied(wanted)))
     steps = _steps(backend, samples)
-    return fitted(_image_model(), lambda: _ready(batches, steps), steps * BATCH_SIZE)
+    return fitted(_image_model(), lambda: ready_batches(batches, steps), steps * BATCH_SIZE)
 
 
 def table(backend: str, folder: Path, samples: int) -> Epoch:
@@ -90,7 +90,7 @@ def ready_table(backend: str, folder: Path, samples: int) -> Epoch:
     for start in range(0, samples, numbers.BATCH_SIZE):
         rows = slice(start, start + numbers.BATCH_SIZE)
         batches.append((_copied(matrix[rows]), _copied(target[rows, None])))
-    return fitted(_number_model(), lambda: _ready(batches, len(batches)), samples)
+    return fitted(_number_model(), lambda: ready_batches(batches, len(batches)), samples)
 
 
 def fitted(model: Any, feeder: Feeder, rows: int) -> Epoch:
@@ -205,7 +205,7 @@ def _whole_numbers(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return matrix, matrix.sum(axis=1)
 
 
-def _ready(batches: Sequence[Any], steps: int) -> Any:
+def ready_batches(batches: Sequence[Any], steps: int) -> Any:
     import keras
 
     class Ready(keras.utils.PyDataset):  # type: ignore[misc]

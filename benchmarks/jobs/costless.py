@@ -1,0 +1,61 @@
+"""Fields that cost nothing but time asleep. Apart from the jobs, as processes must find them by name."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import multifeed as mf
+from multifeed.fields.base import Field, PerSample
+
+
+@dataclass(frozen=True)
+class Idle(Field):
+    """One number per sample that nobody writes, after a time asleep."""
+
+    column: str
+    sleep_s: float = 0.0
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def check(self, columns: Any) -> None:
+        pass
+
+    def spec(self, columns: Any, learned: Any) -> Any:
+        return _SPEC
+
+    def bind(self, source: Any, learned: Any) -> Any:
+        return _Asleep(self.sleep_s) if self.sleep_s else _Nothing()
+
+
+_SPEC = mf.Spec((1,), "float32")
+
+
+class _Nothing(PerSample):
+    spec = _SPEC
+
+    def load(self, row: int) -> None:
+        return None
+
+    def decode(self, row: int, loaded: None, out: np.ndarray) -> None:
+        return None
+
+
+class _Asleep(_Nothing):
+    def __init__(self, sleep_s: float) -> None:
+        self.sleep_s = sleep_s
+
+    def decode(self, row: int, loaded: None, out: np.ndarray) -> None:
+        time.sleep(self.sleep_s)
+        out[...] = row
+
+
+def idle_data(samples: int, sleep_s: float = 0.0) -> Any:
+    """Return a data set of such samples, with a target."""
+    columns = {"row": np.arange(samples), "target": np.zeros(samples, np.float32)}
+    return mf.Dataset(columns, inputs=Idle("row", sleep_s), targets=mf.Numeric("target"))
