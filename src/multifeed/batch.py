@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from multifeed.augment.mix import Mixing
 from multifeed.augment.pipeline import Augmentation, Shot, TransformError
 from multifeed.errors import BadValue, MultifeedError, SampleError, lines
-from multifeed.fields.base import Columnar, Derived, Made, PerSample, Reader, Told
+from multifeed.fields.base import (
+    Columnar,
+    Derived,
+    Gathered,
+    Made,
+    PerSample,
+    Reader,
+    RowError,
+    Told,
+)
 from multifeed.fields.scratch import Scratch
 from multifeed.meter import Meter, Spent
 from multifeed.spec import Spec
@@ -95,22 +104,29 @@ class Plan:
         """Write the fields that are gathered from memory, all rows at once."""
         for name, reader in self._columnar.items():
             begin = perf_counter()
-            try:
-                lengths = reader.gather(rows, out[name])
-            except BadValue as error:
-                raise self._explain_row(error, name, rows) from error
-            meter.add(name, len(rows), copy_s=perf_counter() - begin)
+            found = self._gather(name, reader, rows, out[name])
+            redone = 0 if found is None else found.redone
+            meter.add(name, len(rows), copy_s=perf_counter() - begin, redone=redone)
             if shot is not None and self.augmentation is not None:
                 begin = perf_counter()
                 self.augmentation.apply_columns(name, out[name], shot)
                 meter.add(name, copy_s=perf_counter() - begin)
             if name in self._unmixed:
-                made = Made(rows, out[name], lengths)
+                made = Made.gathered(rows, out[name], found)
                 self._derive(name, made, out, 0, meter, self._unmixed)
             if shot is not None and self._mixings[name]:
-                self._mix_columns(name, reader, out[name], lengths, shot, meter)
+                self._mix_columns(name, reader, out[name], found, shot, meter)
             if name in self._derived:
-                self._derive(name, Made(rows, out[name], lengths), out, 0, meter)
+                self._derive(name, Made.gathered(rows, out[name], found), out, 0, meter)
+
+    def _gather(self, name: str, reader: Columnar, rows: Array, out: Array) -> Gathered | None:
+        try:
+            return reader.gather(rows, out)
+        except BadValue as error:
+            raise self._explain_row(error, name, rows) from error
+        except RowError as error:
+            cause = cast(Exception, error.__cause__)
+            raise self._explain(cause, name, error.file, error.row) from cause
 
     def fill_samples(
         self,
@@ -205,7 +221,7 @@ class Plan:
                 between = perf_counter()
                 values[name], told[name] = pipeline.start(row, loaded, shot, slot, places[name])
             except Exception as error:
-                raise self._explain(error, name, pipeline.reader, row) from error
+                raise self._explain(error, name, pipeline.reader.file(row), row) from error
             spent[name].count(loaded, begin, between, perf_counter())
         try:
             augmentation.finish(values, shot, slot, places)
@@ -218,12 +234,14 @@ class Plan:
         name: str,
         reader: Columnar,
         values: Array,
-        lengths: Array | None,
+        found: Gathered | None,
         shot: Shot,
         meter: Meter,
     ) -> None:
         """Mix a field that was gathered with that of the partners, in place, its lengths too."""
         spec, begin = reader.spec, perf_counter()
+        lengths = None if found is None else found.lengths
+        redone = 0
         at_once = max(1, min(_PARTNER_BYTES // max(1, spec.nbytes), 4_096))
         for mixing in self._mixings[name]:
             draws = shot.draws[mixing.number]
@@ -232,17 +250,16 @@ class Plan:
                 slots = slice(start, min(start + at_once, len(values)))
                 rows = draws["partner"][slots]
                 partners = memory[: len(rows)]
-                try:
-                    others = reader.gather(rows, partners)
-                except BadValue as error:
-                    raise self._explain_row(error, name, rows) from error
+                others = self._gather(name, reader, rows, partners)
                 theirs = shot.partners.get(mixing.number)
                 if self.augmentation is not None and theirs is not None:
                     self.augmentation.apply_columns(name, partners, theirs, start)
                 mixing.mix(spec, values[slots], partners, draws, slots)
-                if lengths is not None and others is not None:
-                    lengths[slots] = np.maximum(lengths[slots], others)
-        meter.add(name, copy_s=perf_counter() - begin)
+                if others is not None:
+                    redone += others.redone
+                    if lengths is not None and others.lengths is not None:
+                        lengths[slots] = np.maximum(lengths[slots], others.lengths)
+        meter.add(name, copy_s=perf_counter() - begin, redone=redone)
 
     def _mix_samples(
         self,
@@ -279,7 +296,7 @@ class Plan:
             between = perf_counter()
             told = reader.decode(row, loaded, out)
         except Exception as error:
-            raise self._explain(error, name, reader, row) from error
+            raise self._explain(error, name, reader.file(row), row) from error
         spent.count(loaded, begin, between, perf_counter())
         return told
 
@@ -331,10 +348,10 @@ class Plan:
             row=row,
         )
 
-    def _explain(self, error: Exception, name: str, reader: PerSample, row: int) -> Exception:
+    def _explain(self, error: Exception, name: str, file: str | None, row: int) -> Exception:
         if isinstance(error, MultifeedError):
             return error
-        file, key = reader.file(row), self._name_row(row)
+        key = self._name_row(row)
         number = row if self._numbered else None
         if isinstance(error, BadValue):
             return bad_sample(error, name, number, file, key)

@@ -8,6 +8,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 
+class Redone:
+    """What was loaded of a sample that a cache should have had, and had not.
+
+    Args:
+        loaded: What was loaded from its source.
+    """
+
+    __slots__ = ("loaded",)
+
+    def __init__(self, loaded: Any) -> None:
+        self.loaded = loaded
+
+
 @dataclass
 class Spent:
     """What one field has cost so far, all threads together.
@@ -18,6 +31,7 @@ class Spent:
         copy_s: Seconds spent copying what lies in memory.
         loaded_bytes: Bytes that were read from files.
         samples: How many samples of it were made.
+        redone: How many of them a cache should have had, and were decoded from their source.
     """
 
     load_s: float = 0.0
@@ -25,6 +39,7 @@ class Spent:
     copy_s: float = 0.0
     loaded_bytes: int = 0
     samples: int = 0
+    redone: int = 0
 
     @property
     def total_s(self) -> float:
@@ -36,6 +51,9 @@ class Spent:
         self.samples += 1
         self.load_s += between - begin
         self.decode_s += end - between
+        if isinstance(loaded, Redone):
+            self.redone += 1
+            loaded = loaded.loaded
         if isinstance(loaded, bytes):
             self.loaded_bytes += len(loaded)
 
@@ -47,6 +65,7 @@ class Spent:
             self.copy_s + more.copy_s,
             self.loaded_bytes + more.loaded_bytes,
             self.samples + more.samples,
+            self.redone + more.redone,
         )
 
     def __sub__(self, before: Spent) -> Spent:
@@ -57,6 +76,7 @@ class Spent:
             self.copy_s - before.copy_s,
             self.loaded_bytes - before.loaded_bytes,
             self.samples - before.samples,
+            self.redone - before.redone,
         )
 
 
@@ -67,12 +87,13 @@ class Meter:
         self._lock = threading.Lock()
         self._fields: dict[str, Spent] = {}
 
-    def add(self, name: str, samples: int = 0, *, copy_s: float) -> None:
+    def add(self, name: str, samples: int = 0, *, copy_s: float, redone: int = 0) -> None:
         """Add what copying a field has cost."""
         with self._lock:
             spent = self._fields.setdefault(name, Spent())
             spent.samples += samples
             spent.copy_s += copy_s
+            spent.redone += redone
 
     def add_all(self, spent: Mapping[str, Spent]) -> None:
         """Add what several fields have cost."""
