@@ -24,7 +24,7 @@ from multifeed.dataset import Dataset
 from multifeed.errors import DeclarationError, lines
 from multifeed.fields.shared import at_least, at_least_one
 from multifeed.meter import Meter
-from multifeed.order import Order, sequential, shuffled, whole_seed
+from multifeed.order import Order, blocked, sequential, shuffled, whole_seed
 from multifeed.report import FeedReport
 from multifeed.structure import Structure, flat
 from multifeed.weights import ClassWeights
@@ -42,6 +42,8 @@ _GATHER_BYTES = 4 * 2**20
 # Bytes of recycled memory that are kept at least: JAX runs some 35 batches ahead, and what it gives back
 # in one go will be asked for again.
 _KEEP_BYTES = 2**30
+# Bytes of the samples of one block, where blocks are shuffled.
+_BLOCK_BYTES = 64 * 2**20
 # Tasks that a batch is cut into for each worker. Small ones keep all workers busy to a batch's end,
 # and `close`, which lets running tasks end, short; a task costs about 10 µs.
 _PIECES = 8
@@ -58,7 +60,12 @@ class Feed:
     Args:
         data: The samples, with what they have learned by now: a later `adapt` changes no feed.
         batch_size: Samples a batch, at least 1.
-        shuffle: Serve every epoch in another order, fixed by `seed`.
+        shuffle: Serve every epoch in another order, fixed by `seed`: with True, one in which any row may
+            come anywhere. ``"block"`` is for data larger than memory: rows are cut, as they stand, into
+            blocks of 64 MiB of samples; the blocks come in random order, and the rows of 8 blocks are
+            mixed with each other. Files or a cache are then read nearly in sequence; given up is that
+            rows further apart meet in a batch, so that rows that are alike and stand together (a table
+            sorted by class) come close to each other in every epoch.
         seed: Any integer.
         remainder: ``"keep"`` a smaller last batch, ``"drop"`` it, or ``"pad"`` it to `batch_size` with
             copies of its first row, of sample weight 0 (all targets then have sample weights). A weight
@@ -98,7 +105,7 @@ class Feed:
         data: Dataset,
         batch_size: int,
         *,
-        shuffle: bool = False,
+        shuffle: bool | str = False,
         seed: int = 0,
         remainder: str = "keep",
         class_weight: ClassWeights | None = None,
@@ -109,8 +116,8 @@ class Feed:
         prefetch_bytes: int = 256 * 2**20,
     ) -> None:
         batch_size = at_least("batch_size", batch_size, 1)
-        if not isinstance(shuffle, bool):
-            raise DeclarationError(f"shuffle is True or False; received {shuffle!r}.")
+        if not isinstance(shuffle, bool) and shuffle != "block":
+            raise DeclarationError(f'shuffle is True, False or "block"; received {shuffle!r}.')
         seed = whole_seed(seed)
         steps_per_epoch = at_least_one("steps_per_epoch", steps_per_epoch)
         workers = at_least_one("workers", workers)
@@ -145,7 +152,7 @@ class Feed:
         self._recipe = _Recipe(
             plan=plan,
             pool=Pool(plan.specs, max(_KEEP_BYTES, (self.prefetch + 4) * batch_bytes)),
-            order=shuffled(len(data)) if shuffle else sequential(len(data)),
+            order=_order(shuffle, data, plan),
             seed=seed,
             samples=samples,
             batch_size=batch_size,
@@ -649,6 +656,14 @@ def _batch_jobs(
         yield Job((buffers, len(rows)), tasks)
         # This frame must not keep a batch that has been handed over.
         del buffers, used, tasks
+
+
+def _order(shuffle: bool | str, data: Dataset, plan: Plan) -> Order:
+    if shuffle == "block":
+        # Of the fields alone: neither a cache nor weights may make another order.
+        row_bytes = sum(plan.specs[name].nbytes for name in data.fields)
+        return blocked(len(data), max(1, _BLOCK_BYTES // max(1, row_bytes)))
+    return shuffled(len(data)) if shuffle else sequential(len(data))
 
 
 def _enough(workers: int, batch_size: int) -> int:
