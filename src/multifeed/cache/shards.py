@@ -17,6 +17,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +251,7 @@ class Column:
         self._packing = kept.packing
         self.valid = _valid(column)
         # Where values lie as they are: ``[rows, *spec.shape]``, in the mapped file.
-        self.values: NDArray | None = None
+        self.values: Any = None
         if kept.packing is None:
             items = column.storage.values
             count = max(1, int(np.prod(spec.shape, dtype=np.int64)))
@@ -259,13 +260,13 @@ class Column:
         else:
             self._packed = column
         names = set(batch.schema.names)
-        self.sizes = self.mtimes = None
-        if FILE + name in names:
-            self.sizes = _numbers(batch.column(SIZE + name))
-            self.mtimes = _numbers(batch.column(MTIME + name))
+        self.has_files = FILE + name in names
+        if self.has_files:
+            self.sizes = _view(batch.column(SIZE + name))
+            self.mtimes = _view(batch.column(MTIME + name))
             _, offsets, data = batch.column(FILE + name).buffers()
-            self._offsets = np.frombuffer(offsets, np.int32)
-            self._files = memoryview(data if data is not None else b"")
+            self.starts = memoryview(offsets).cast("B").cast("i")
+            self.files = memoryview(data if data is not None else b"")
         self.lengths = _numbers(batch.column(LENGTH + name)) if LENGTH + name in names else None
         self._frames: NDArray | None = None
         if FRAME + name in names:
@@ -277,19 +278,20 @@ class Column:
         """Tell whether a row has a value."""
         return self.valid is None or bool(self.valid[place])
 
+    def file(self, place: int) -> bytes:
+        """Return the file that a row was read from; empty if from none."""
+        return bytes(self.files[self.starts[place] : self.starts[place + 1]])
+
     def is_fresh(self, place: int) -> bool:
         """Tell whether the file of a row is as it was when the row was read from it."""
-        if self.sizes is None or self.mtimes is None:
-            return True
-        first, last = self._offsets[place : place + 2]
-        if first == last:
+        file = self.file(place) if self.has_files else b""
+        if not file:
             return True
         try:
-            found = os.stat(bytes(self._files[first:last]))
+            found = os.stat(file)
         except OSError:
             return False
-        is_same: bool = found.st_size == self.sizes[place] and found.st_mtime_ns == self.mtimes[place]
-        return is_same
+        return found.st_size == self.sizes[place] and found.st_mtime_ns == self.mtimes[place]
 
     def read(self, place: int, out: NDArray) -> None:
         """Write the value of a row."""
@@ -327,8 +329,11 @@ class Store:
     def _begin(self) -> None:
         self.shards = -(-self.count // self.per_shard)
         self._names: dict[int, tuple[str, int]] | None = None
-        # By number: the columns; False for a shard that is not there or damaged; None untouched.
-        self._opened: list[dict[str, Column] | bool | None] = [None] * self.shards
+        # By field and number: the columns; False for a shard that is not there or damaged, None if it
+        # has yet to be touched.
+        self._opened: dict[str, list[Column | bool | None]] = {
+            each.name: [None] * self.shards for each in self.kept.values()
+        }
         self._locks = [threading.Lock() for _ in range(self.shards)]
         self._stale = 0
 
@@ -359,14 +364,24 @@ class Store:
 
     def column(self, number: int, name: str) -> Column | None:
         """Return a field's values in a shard; None if it is not there or damaged."""
-        opened = self._opened[number]
-        if opened is None:
+        found = self._opened[name][number]
+        if found is None:
             # Others may go on with other shards while this one is verified.
             with self._locks[number]:
-                opened = self._opened[number]
-                if opened is None:
-                    opened = self._opened[number] = self._open(number)
-        return opened[name] if isinstance(opened, dict) else None
+                if self._opened[name][number] is None:
+                    opened = self._open(number)
+                    for each, columns in self._opened.items():
+                        columns[number] = opened[each] if isinstance(opened, dict) else opened
+            found = self._opened[name][number]
+        return found if isinstance(found, Column) else None
+
+    def columns(self, numbers: Sequence[int], name: str) -> list[Column | None]:
+        """Return a field's values in some shards, as `column`."""
+        opened = self._opened[name]
+        for number in set(numbers):
+            if opened[number] is None:
+                self.column(number, name)
+        return [opened[number] or None for number in numbers]  # type: ignore[misc]
 
     def note_stale(self) -> None:
         """Count a row whose source has changed, and say so once there are many."""
@@ -413,6 +428,35 @@ class Store:
         return False
 
 
+def fresh(rows: Sequence[tuple[Column, int]]) -> list[bool]:
+    """Return which rows, each a place in a column, have files as they were: many at once.
+
+    Two threads that ask one file after the other would hand the interpreter's lock to and fro at each.
+    """
+    if not all(column.has_files for column, _ in rows):
+        return [column.is_fresh(place) for column, place in rows]
+    try:
+        files = [
+            str(column.files[column.starts[place] : column.starts[place + 1]], "utf-8")
+            for column, place in rows
+        ]
+        found = _files().get_file_info(files)
+    except (OSError, UnicodeDecodeError):
+        # One of them may not be looked at, or has a name that Arrow cannot have.
+        return [column.is_fresh(place) for column, place in rows]
+    return [
+        (info.size == column.sizes[place] and info.mtime_ns == column.mtimes[place]) or not file
+        for (column, place), file, info in zip(rows, files, found, strict=True)
+    ]
+
+
+@cache
+def _files() -> Any:
+    from pyarrow import fs
+
+    return fs.LocalFileSystem()
+
+
 def _item(spec: Spec) -> pa.DataType:
     return pa.from_numpy_dtype(_lies(spec))
 
@@ -430,6 +474,11 @@ def _valid(array: pa.Array) -> NDArray | None:
 def _numbers(array: pa.Array) -> NDArray:
     """Return integers, ``int64[n]``; -1 for a null."""
     return np.asarray(array.fill_null(-1) if array.null_count else array)
+
+
+def _view(array: pa.Array) -> memoryview[int]:
+    """Return integers as a view, from which one is had in half the time of an array's."""
+    return memoryview(np.ascontiguousarray(_numbers(array)).data).cast("B").cast("q")
 
 
 def _frames(told: Sequence[Told]) -> pa.Array:
