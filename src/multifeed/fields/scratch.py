@@ -28,3 +28,7 @@ class Scratch(threading.local):
             if size <= _KEPT_BYTES:
                 self._memory[use] = memory
         return memory[:size].view(dtype).reshape(shape)
+
+    def __reduce__(self) -> tuple[type[Scratch], tuple[()]]:
+        """Tell that a copy, in another process, has memory of its own."""
+        return Scratch, ()
