@@ -71,8 +71,8 @@ def test_it_speaks_of_a_cache_that_lacks_samples() -> None:
     """They are counted by field; one sentence says so, whether anybody waited or not."""
     fields = {"left": Spent(decode_s=1.0, samples=200, redone=3), "age": Spent(copy_s=1.0, samples=200)}
     cache = (
-        "3 of 200 samples of 'left' were not in the cache, or have other files by now: remove its folder "
-        "and call mf.cache again, with room enough."
+        "3 of 200 samples of 'left' were not in the cache, or have other files by now: remove its "
+        "folder and call mf.cache again, with room enough."
     )
     assert FeedReport(9, 200, 0.01, 9.0, 2, 2, fields).advice() == cache
     waited = FeedReport(9, 200, 5.0, 5.0, 2, 2, fields)

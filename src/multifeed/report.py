@@ -103,8 +103,9 @@ class FeedReport:
         for name, spent in self.fields.items():
             if spent.redone > _FEW_REDONE * spent.samples:
                 return (
-                    f"{spent.redone:,} of {spent.samples:,} samples of {name!r} were not in the cache, or "
-                    "have other files by now: remove its folder and call mf.cache again, with room enough."
+                    f"{spent.redone:,} of {spent.samples:,} samples of {name!r} were not in the cache, "
+                    "or have other files by now: remove its folder and call mf.cache again, with room "
+                    "enough."
                 )
         return ""
 

@@ -296,9 +296,11 @@ class _Build:
         try:
             store.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
+            paths = (store.folder, *store.folder.parents)
+            found = next(path for path in paths if path.exists() and not path.is_dir())
             raise DeclarationError(
                 lines(
-                    f"a cache is a folder, and there is a file in its place: {error.filename!r}.",
+                    f"a cache is a folder, and there is a file in its place: '{found}'.",
                     "Remove it, or pass the name of another folder.",
                 )
             ) from error

@@ -30,6 +30,7 @@ _NOT_CODE = {
     "__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__",
     "__static_attributes__", "__firstlineno__", "__annotate_func__", "__annotations_cache__",
     "__dataclass_fields__", "__dataclass_params__", "__match_args__", "__abstractmethods__", "_abc_impl",
+    "__slotnames__",
 }  # fmt: skip
 
 
@@ -190,6 +191,8 @@ class _Digesting:
 
     def _object(self, value: object) -> None:
         self.add(type(value))
+        # As functools.lru_cache has it, which by itself tells no more than a name.
+        self.add(getattr(value, "__wrapped__", None))
         try:
             made = value.__reduce_ex__(4)
         except Exception as error:

@@ -228,7 +228,7 @@ def sync_folder(folder: Path) -> None:
 def found_in(folder: Path) -> dict[int, tuple[str, int]]:
     """Return by number the name of each shard in a folder, and its size in bytes."""
     found: dict[int, tuple[str, int]] = {}
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
             match = _NAME.fullmatch(entry.name)
             # A shard that a file system lost the end of has other bytes than its name says.
