@@ -529,4 +529,6 @@ def test_misuse_is_told(folder: Path, arguments: dict[str, object], message: str
     assert str(caught.value) == message
     with pytest.raises(mf.DeclarationError, match="mf.cache takes a dataset; received list."):
         mf.cache([], "cache")
+    with pytest.raises(mf.DeclarationError, match="a cache is a folder, by its name; received 3."):
+        mf.cache(declared(), 3)
     assert not Path("cache").exists()

@@ -130,6 +130,8 @@ def cache(
                 "Cache the dataset that a loader or feed is made of.",
             )
         )
+    if not isinstance(directory, str | os.PathLike) or isinstance(os.fspath(directory), bytes):
+        raise DeclarationError(f"a cache is a folder, by its name; received {directory!r}.")
     one_of("layout", layout, LAYOUTS)
     if version is not None and not isinstance(version, str):
         raise DeclarationError(f"version is a text; received {version!r}.")
@@ -226,7 +228,7 @@ def _identity(
     for each in chosen:
         reads = rows.columns.all_matching(each.field.reads)
         named |= dict.fromkeys(reads)
-        if _reads_files(each.reader, len(rows)):
+        if _reads_files(each.reader, rows):
             folders += [_starts(rows, column) for column in reads]
     for name in named:
         into = new_hash()
@@ -248,10 +250,13 @@ def _identity(
     return digest(told).hex()
 
 
-def _reads_files(reader: PerSample, count: int) -> bool:
-    present = (row for row in range(count) if reader.fill(row) is None)
-    row = next(present, None)
-    return row is not None and reader.file(row) is not None
+def _reads_files(reader: PerSample, rows: Rows) -> bool:
+    # Of several tables, one may have names and another the contents themselves.
+    for _, places in rows.pieces():
+        row = next((int(row) for row in places if reader.fill(int(row)) is None), None)
+        if row is not None and reader.file(row) is not None:
+            return True
+    return False
 
 
 def _starts(rows: Rows, column: str) -> list[str]:
@@ -297,7 +302,7 @@ class _Build:
             store.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             paths = (store.folder, *store.folder.parents)
-            found = next(path for path in paths if path.exists() and not path.is_dir())
+            found = next(path for path in paths if os.path.lexists(path) and not path.is_dir())
             raise DeclarationError(
                 lines(
                     f"a cache is a folder, and there is a file in its place: '{found}'.",
@@ -308,11 +313,14 @@ class _Build:
             self._give_up(error)
             return store
         try:
-            with self._alone():
+            lock = self._alone()
+            try:
                 store = self._renewed()
                 if not store.is_whole:
                     sweep(store.folder)
                     self._write(store, progress)
+            finally:
+                lock.release()
         except OSError as error:
             self._give_up(error)
         return self._renewed()
@@ -327,7 +335,7 @@ class _Build:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            _log.info("another process writes %s: waiting for it.", self._store.folder)
+            _log.warning("another process writes %s: waiting for it.", self._store.folder)
             lock.acquire(poll_interval=_POLL_S)
         return lock
 

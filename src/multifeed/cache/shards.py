@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import mmap
 import os
 import re
 import secrets
@@ -400,9 +401,7 @@ class Store:
             return False
         path = self.folder / name
         try:
-            with pa.memory_map(os.fspath(path)) as file:
-                # It stays mapped as long as it is used, without a descriptor.
-                content = file.read_buffer()
+            content = _mapped(path)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -455,6 +454,20 @@ def _files() -> Any:
     from pyarrow import fs
 
     return fs.LocalFileSystem()
+
+
+def _mapped(path: Path) -> pa.Buffer:
+    """Return the content of a file; it stays mapped as long as it is used."""
+    try:
+        # Closed again, it needs no descriptor, of which a process may have few.
+        with pa.memory_map(os.fspath(path)) as file:
+            return file.read_buffer()
+    except UnicodeEncodeError:
+        # Arrow has no names that are not UTF-8.
+        with path.open("rb") as file:
+            is_empty = not os.fstat(file.fileno()).st_size
+            mapped = b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return pa.py_buffer(mapped)
 
 
 def _item(spec: Spec) -> pa.DataType:
