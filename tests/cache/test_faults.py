@@ -253,11 +253,13 @@ def test_a_full_disk_ends_the_writing_and_nothing_else(
     assert_intact(folder)
 
 
-def test_a_limit_of_file_sizes_is_a_full_disk(folder: Path) -> None:
-    """EFBIG, by RLIMIT_FSIZE, whose signal is ignored."""
+@pytest.mark.parametrize("action", ["SIG_IGN", "SIG_DFL"])
+def test_a_limit_of_file_sizes_is_a_full_disk(folder: Path, action: str) -> None:
+    """EFBIG, by RLIMIT_FSIZE, whose signal Python ignores, and which else would end the process."""
     process = start(
-        """
-        import resource, warnings
+        f"""
+        import resource, signal, warnings
+        signal.signal(signal.SIGXFSZ, signal.{action})
         build._SHARD_BYTES = 20 * 32 * 32 * 3
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         with warnings.catch_warnings(record=True) as caught:

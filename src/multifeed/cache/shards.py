@@ -14,9 +14,10 @@ import mmap
 import os
 import re
 import secrets
+import signal
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -167,8 +168,8 @@ def write_shard(folder: Path, number: int, batch: pa.RecordBatch) -> int:
     """
     temporary = folder / f"{_TEMPORARY}{number:05}-{secrets.token_hex(4)}"
     try:
-        with temporary.open("xb", buffering=0) as raw, _Whole(raw) as file:
-            hashing = _Hashing(file)
+        with temporary.open("xb", buffering=0) as raw, _without_signal():
+            hashing = _Hashing(_Whole(raw))
             with pa.ipc.new_file(pa.PythonFile(hashing, "w"), batch.schema) as sink:
                 sink.write_batch(batch)
             size = raw.tell()
@@ -180,6 +181,21 @@ def write_shard(folder: Path, number: int, batch: pa.RecordBatch) -> int:
             temporary.unlink(missing_ok=True)
         raise
     return size
+
+
+@contextmanager
+def _without_signal() -> Iterator[None]:
+    """Let a write beyond RLIMIT_FSIZE fail like any other, whatever the process does on its signal."""
+    if not hasattr(signal, "SIGXFSZ") or not hasattr(signal, "sigtimedwait"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGXFSZ})
+    try:
+        yield
+    finally:
+        # One that has come would be delivered as soon as it is no longer blocked.
+        signal.sigtimedwait({signal.SIGXFSZ}, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def shard_bytes(batch: pa.RecordBatch) -> int:
@@ -195,11 +211,6 @@ class _Whole:
 
     def __init__(self, file: Any) -> None:
         self._file = file
-
-    def __enter__(self) -> _Whole:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
 
     def write(self, data: Any) -> None:
         rest = memoryview(data).cast("B")
@@ -410,9 +421,13 @@ class Store:
         match = _NAME.fullmatch(name)
         if match is None or xxhash.xxh3_64(content).hexdigest() != match[2]:
             return self._drop(path)
-        with pa.ipc.open_file(content) as shard:
-            batch = shard.get_batch(0)
-        return {kept.name: Column(batch, kept) for kept in self.kept.values()}
+        try:
+            with pa.ipc.open_file(content) as shard:
+                batch = shard.get_batch(0)
+            return {kept.name: Column(batch, kept) for kept in self.kept.values()}
+        except (pa.ArrowException, KeyError, ValueError):
+            # Somebody has given another file its name.
+            return self._drop(path)
 
     def _drop(self, path: Path) -> bool:
         """Remove a damaged shard, so that it will be written again, and return that there is none."""
