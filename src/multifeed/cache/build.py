@@ -302,7 +302,8 @@ class _Build:
             store.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             paths = (store.folder, *store.folder.parents)
-            found = next(path for path in paths if os.path.lexists(path) and not path.is_dir())
+            files = (path for path in paths if os.path.lexists(path) and not path.is_dir())
+            found = next(files, store.folder)
             raise DeclarationError(
                 lines(
                     f"a cache is a folder, and there is a file in its place: '{found}'.",
