@@ -348,6 +348,7 @@ class Store:
         }
         self._locks = [threading.Lock() for _ in range(self.shards)]
         self._stale = 0
+        self._has_warned = False
 
     def __getstate__(self) -> tuple[Path, int, int, dict[bytes, Kept]]:
         return self.folder, self.count, self.per_shard, self.kept
@@ -397,8 +398,11 @@ class Store:
 
     def note_stale(self) -> None:
         """Count a row whose source has changed, and say so once there are many."""
+        # Threads may count past a number that is asked for, not below it.
         self._stale += 1
-        if self._stale == max(_FEW_STALE, int(_FEW_STALE_SHARE * self.count)):
+        few = max(_FEW_STALE, int(_FEW_STALE_SHARE * self.count))
+        if self._stale >= few and not self._has_warned:
+            self._has_warned = True
             _log.warning(
                 "%d samples have other files than when %s was written, and are decoded anew each time; "
                 "remove that folder and call mf.cache again.",
