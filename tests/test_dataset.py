@@ -399,7 +399,7 @@ def test_columns_stand_in_the_order_of_the_mapping() -> None:
         ),
         (
             lambda: mf.Feed(mf.Dataset({"x": [1, 2]}, inputs=mf.Numeric("x")), 2, shuffle="yes"),
-            "shuffle is True or False; received 'yes'.",
+            "shuffle is True, False or \"block\"; received 'yes'.",
         ),
     ],
 )

@@ -65,3 +65,21 @@ def test_it_prints_as_a_table() -> None:
 def test_it_says_what_would_help(report: FeedReport, advice: str) -> None:
     """One sentence, by who waits for what; none if hardly anybody waited."""
     assert report.advice("the model") == advice
+
+
+def test_it_speaks_of_a_cache_that_lacks_samples() -> None:
+    """They are counted by field; one sentence says so, whether anybody waited or not."""
+    fields = {"left": Spent(decode_s=1.0, samples=200, redone=3), "age": Spent(copy_s=1.0, samples=200)}
+    cache = (
+        "3 of 200 samples of 'left' were not in the cache, or have other files by now: remove its "
+        "folder and call mf.cache again, with room enough."
+    )
+    assert FeedReport(9, 200, 0.01, 9.0, 2, 2, fields).advice() == cache
+    waited = FeedReport(9, 200, 5.0, 5.0, 2, 2, fields)
+    assert waited.advice("the model") == f"the model waited 50% of the time; {cache}"
+    assert (
+        "field  read s  decode s  copy s  read MB  redone\nleft   -       1.00      -       -        3"
+        in str(waited)
+    )
+    few = {"left": Spent(samples=1_000, redone=3)}
+    assert FeedReport(9, 200, 0.01, 9.0, 2, 2, few).advice() == ""

@@ -26,6 +26,7 @@ from multifeed.augment.legacy import from_image_data_generator
 from multifeed.augment.mix import CutMix, MixUp
 from multifeed.augment.noise import Noise, RandomBlur, RandomErasing, RandomJPEG, RandomNoise
 from multifeed.augment.sequence import FrequencyMask, RandomShift, TimeMask
+from multifeed.cache.build import cache
 from multifeed.dataset import Dataset, concat
 from multifeed.errors import (
     AlignError,
@@ -98,6 +99,7 @@ __all__ = [
     "TimeMask",
     "WorkerError",
     "align",
+    "cache",
     "check",
     "check_model",
     "concat",

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from multifeed.augment.mix import Mixing
 from multifeed.augment.pipeline import Augmentation, Shot, TransformError
 from multifeed.errors import BadValue, MultifeedError, SampleError, lines
-from multifeed.fields.base import Columnar, Derived, Made, PerSample, Reader, Told
+from multifeed.fields.base import (
+    Columnar,
+    Derived,
+    Gathered,
+    Made,
+    PerSample,
+    Reader,
+    RowError,
+    Told,
+)
 from multifeed.fields.scratch import Scratch
 from multifeed.meter import Meter, Spent
 from multifeed.spec import Spec
@@ -110,22 +119,29 @@ class Plan:
         for name, reader in self._columnar.items():
             values = out[name][start:stop]
             begin = perf_counter()
-            try:
-                lengths = reader.gather(rows, values)
-            except BadValue as error:
-                raise self._explain_row(error, name, rows) from error
-            meter.add(name, len(rows), copy_s=perf_counter() - begin)
+            found = self._gather(name, reader, rows, values)
+            redone = 0 if found is None else found.redone
+            meter.add(name, len(rows), copy_s=perf_counter() - begin, redone=redone)
             if shot is not None and self.augmentation is not None:
                 begin = perf_counter()
                 self.augmentation.apply_columns(name, values, shot, start)
                 meter.add(name, copy_s=perf_counter() - begin)
             if name in self._unmixed:
-                made = Made(rows, values, lengths)
+                made = Made.gathered(rows, values, found)
                 self._derive(name, made, out, start, meter, self._unmixed)
             if shot is not None and self._mixings[name]:
-                self._mix_columns(name, reader, values, lengths, start, shot, meter)
+                self._mix_columns(name, reader, values, found, start, shot, meter)
             if name in self._derived:
-                self._derive(name, Made(rows, values, lengths), out, start, meter)
+                self._derive(name, Made.gathered(rows, values, found), out, start, meter)
+
+    def _gather(self, name: str, reader: Columnar, rows: Array, out: Array) -> Gathered | None:
+        try:
+            return reader.gather(rows, out)
+        except BadValue as error:
+            raise self._explain_row(error, name, rows) from error
+        except RowError as error:
+            cause = cast(Exception, error.__cause__)
+            raise self._explain(cause, name, error.file, error.row) from cause
 
     def fill_samples(
         self,
@@ -140,11 +156,8 @@ class Plan:
         if self.augmentation is not None and self.augmentation.pipelines and shot is not None:
             self._fill_augmented(self.augmentation, rows, out, start, stop, meter, shot)
         for name, reader in self._per_sample.items():
-            buffer = out[name]
-            told: list[Told] = []
-            spent = Spent()
-            for slot in range(start, stop):
-                told.append(self._read(name, reader, int(rows[slot]), _slot_of(buffer, slot), spent))
+            buffer, spent = out[name], Spent()
+            told = self._read(name, reader, rows[start:stop], _slots(buffer, start, stop), spent)
             meter.add_all({name: spent})
             if name in self._unmixed:
                 made = Made.told(rows[start:stop], buffer[start:stop], told)
@@ -168,8 +181,9 @@ class Plan:
         """Write the fields that are augmented: all of a slot's together, which one may compare."""
         told: dict[str, list[Told]] = {name: [] for name in augmentation.pipelines}
         spent = {name: Spent() for name in augmentation.pipelines}
+        slots = {name: _slots(out[name], start, stop) for name in augmentation.written}
         for slot in range(start, stop):
-            places = {name: _slot_of(out[name], slot) for name in augmentation.written}
+            places = {name: each[slot - start] for name, each in slots.items()}
             make = partial(self._make_augmented, augmentation, slot, spent)
             found = make(list(augmentation.pipelines), int(rows[slot]), shot, places)
             for mixing in augmentation.mixings:
@@ -220,7 +234,7 @@ class Plan:
                 between = perf_counter()
                 values[name], told[name] = pipeline.start(row, loaded, shot, slot, places[name])
             except Exception as error:
-                raise self._explain(error, name, pipeline.reader, row) from error
+                raise self._explain(error, name, pipeline.reader.file(row), row) from error
             spent[name].count(loaded, begin, between, perf_counter())
         try:
             augmentation.finish(values, shot, slot, places)
@@ -233,7 +247,7 @@ class Plan:
         name: str,
         reader: Columnar,
         values: Array,
-        lengths: Array | None,
+        found: Gathered | None,
         first: int,
         shot: Shot,
         meter: Meter,
@@ -243,6 +257,8 @@ class Plan:
         In place, its lengths too.
         """
         spec, begin = reader.spec, perf_counter()
+        lengths = None if found is None else found.lengths
+        redone = 0
         at_once = max(1, min(_PARTNER_BYTES // max(1, spec.nbytes), 4_096))
         for mixing in self._mixings[name]:
             draws = shot.draws[mixing.number]
@@ -252,17 +268,16 @@ class Plan:
                 slots = slice(first + here.start, first + here.stop)
                 rows = draws["partner"][slots]
                 partners = memory[: len(rows)]
-                try:
-                    others = reader.gather(rows, partners)
-                except BadValue as error:
-                    raise self._explain_row(error, name, rows) from error
+                others = self._gather(name, reader, rows, partners)
                 theirs = shot.partners.get(mixing.number)
                 if self.augmentation is not None and theirs is not None:
                     self.augmentation.apply_columns(name, partners, theirs, slots.start)
                 mixing.mix(spec, values[here], partners, draws, slots)
-                if lengths is not None and others is not None:
-                    lengths[here] = np.maximum(lengths[here], others)
-        meter.add(name, copy_s=perf_counter() - begin)
+                if others is not None:
+                    redone += others.redone
+                    if lengths is not None and others.lengths is not None:
+                        lengths[here] = np.maximum(lengths[here], others.lengths)
+        meter.add(name, copy_s=perf_counter() - begin, redone=redone)
 
     def _mix_samples(
         self,
@@ -285,22 +300,28 @@ class Plan:
             for slot in range(start, start + len(told)):
                 if not mixing.matters(reader.spec, draws, slot):
                     continue
-                other = self._read(name, reader, int(draws["partner"][slot]), partner, spent)
+                [other] = self._read(name, reader, draws["partner"][slot : slot + 1], [partner], spent)
                 told[slot - start] = _of_both(told[slot - start], other)
                 slots = slice(slot, slot + 1)
                 mixing.mix(reader.spec, buffer[slots], partner[None], draws, slots)
         meter.add_all({name: spent})
 
-    def _read(self, name: str, reader: PerSample, row: int, out: Array, spent: Spent) -> Told:
-        """Write a row of a field to its place; return what the reader told of it."""
+    def _read(
+        self, name: str, reader: PerSample, rows: Array, places: Sequence[Array], spent: Spent
+    ) -> list[Told]:
+        """Write rows of a field to their places; return what the reader told of each."""
+        told: list[Told] = []
+        row, end = 0, perf_counter()
         try:
-            begin = perf_counter()
-            loaded = reader.load(row)
-            between = perf_counter()
-            told = reader.decode(row, loaded, out)
+            for row, place in zip(rows.tolist(), places, strict=True):
+                begin = end
+                loaded = reader.load(row)
+                between = perf_counter()
+                told.append(reader.decode(row, loaded, place))
+                end = perf_counter()
+                spent.count(loaded, begin, between, end)
         except Exception as error:
-            raise self._explain(error, name, reader, row) from error
-        spent.count(loaded, begin, between, perf_counter())
+            raise self._explain(error, name, reader.file(row), row) from error
         return told
 
     def _derive(
@@ -351,10 +372,10 @@ class Plan:
             row=row,
         )
 
-    def _explain(self, error: Exception, name: str, reader: PerSample, row: int) -> Exception:
+    def _explain(self, error: Exception, name: str, file: str | None, row: int) -> Exception:
         if isinstance(error, MultifeedError):
             return error
-        file, key = reader.file(row), self._name_row(row)
+        key = self._name_row(row)
         number = row if self._numbered else None
         if isinstance(error, BadValue):
             return bad_sample(error, name, number, file, key)
@@ -395,9 +416,11 @@ def _of_both(first: Told, other: Told) -> Told:
     return max(first, other) if isinstance(first, int) and isinstance(other, int) else first
 
 
-def _slot_of(buffer: Array, slot: int) -> Array:
-    """Return a slot's place in a buffer: a view, also where a scalar field would give a number."""
-    return buffer[slot : slot + 1].reshape(buffer.shape[1:])
+def _slots(buffer: Array, start: int, stop: int) -> list[Array]:
+    """Return the places of slots in a buffer: views, also where scalar fields would give numbers."""
+    if buffer.ndim > 1:
+        return list(buffer[start:stop])
+    return [buffer[slot : slot + 1].reshape(()) for slot in range(start, stop)]
 
 
 def _sample(key: str | None, row: int | None) -> str:

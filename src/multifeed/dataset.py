@@ -521,25 +521,31 @@ class Dataset:
     def _augmented(self, transforms: Sequence[Transform]) -> Plan:
         """Return the dataset compiled for reading with transforms."""
         learned = self.family.learned
-
-        def base_of(name: str, field: Field) -> Base:
-            if field.learns and name not in (learned or {}):
-                raise _not_adapted(name, field)
-            known = learned_by(learned, name, field)
-            return self._guard(name, partial(self.source.base, field, known))
-
         readers, augmentation = augmented(
             transforms,
             self.all_fields(),
             self.structure,
             len(self),
             lambda name, field: self._bind(name, field, learned),
-            base_of,
+            partial(self.base_of, self.source),
         )
         return Plan(readers, self.structure, self._key_of(), augmentation=augmentation)
 
+    def base_of(self, rows: Rows, name: str, field: Field) -> Base:
+        """Return what augmentation of a field starts from in some rows, as `Rows.base`.
+
+        Raises:
+            NotAdaptedError: If the field has to learn first.
+            SampleError: If a value in memory cannot be used.
+        """
+        if field.learns and name not in (self.family.learned or {}):
+            raise _not_adapted(name, field)
+        known = learned_by(self.family.learned, name, field)
+        return self._guard(name, partial(rows.base, field, known))
+
     def __repr__(self) -> str:
         key = f", key {'/'.join(self.key)!r}" if self.key else ""
+        note = f", {self.source.note}" if self.source.note else ""
         table = [("", "name", "field", "columns", "sample")]
         for role, part in (("input", self.structure.inputs), ("target", self.structure.targets)):
             for name in flat(part) if part is not None else ():
@@ -551,7 +557,7 @@ class Dataset:
             name = weight_name(target)
             kind = type(field).__name__
             table.append(("weight", name, kind, ", ".join(field.reads), self._shown(name)))
-        return "\n".join([f"Dataset of {len(self):,} samples{key}", *aligned(table)])
+        return "\n".join([f"Dataset of {len(self):,} samples{key}{note}", *aligned(table)])
 
     def _shown(self, name: str) -> str:
         try:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from multifeed.augment.base import Transform
-from multifeed.batch import allocate, cut
+from multifeed.batch import Plan, allocate, cut
 from multifeed.buffers import Pool
 from multifeed.dataset import Dataset
 from multifeed.errors import DeclarationError, lines
 from multifeed.fields.shared import at_least, at_least_one
 from multifeed.meter import Meter, Spent
-from multifeed.order import sequential, shuffled, whole_seed
+from multifeed.order import Order, blocked, sequential, shuffled, whole_seed
 from multifeed.recipe import Recipe
 from multifeed.report import FeedReport
 from multifeed.runs import (
@@ -51,6 +51,8 @@ _KEEP_BYTES = 2**30
 _KEEP_ALL = 2**62
 # Bytes of a batch from which on gathering it from memory is worth a thread.
 _WORTH_A_THREAD = 2**20
+# Bytes of the samples of one block, where blocks are shuffled.
+_BLOCK_BYTES = 64 * 2**20
 # Runs that are kept at a time: one for the pass under way, one for a pass inside it.
 _MAX_RUNS = 2
 
@@ -64,7 +66,12 @@ class Feed:
     Args:
         data: The samples, with what they have learned by now: a later `adapt` changes no feed.
         batch_size: Samples a batch, at least 1.
-        shuffle: Serve every epoch in another order, fixed by `seed`.
+        shuffle: Serve every epoch in another order, fixed by `seed`: with True, one in which any row may
+            come anywhere. ``"block"`` is for data larger than memory: rows are cut, as they stand, into
+            blocks of 64 MiB of samples; the blocks come in random order, and the rows of 8 blocks are
+            mixed with each other. Files or a cache are then read nearly in sequence; given up is that
+            rows further apart meet in a batch, so that rows that are alike and stand together (a table
+            sorted by class) come close to each other in every epoch.
         seed: Any integer.
         remainder: ``"keep"`` a smaller last batch, ``"drop"`` it, or ``"pad"`` it to `batch_size` with
             copies of its first row, of sample weight 0 (all targets then have sample weights). A weight
@@ -106,7 +113,7 @@ class Feed:
         data: Dataset,
         batch_size: int,
         *,
-        shuffle: bool = False,
+        shuffle: bool | str = False,
         seed: int = 0,
         remainder: str = "keep",
         class_weight: ClassWeights | None = None,
@@ -118,8 +125,8 @@ class Feed:
         prefetch_bytes: int = 256 * 2**20,
     ) -> None:
         batch_size = at_least("batch_size", batch_size, 1)
-        if not isinstance(shuffle, bool):
-            raise DeclarationError(f"shuffle is True or False; received {shuffle!r}.")
+        if not isinstance(shuffle, bool) and shuffle != "block":
+            raise DeclarationError(f'shuffle is True, False or "block"; received {shuffle!r}.')
         seed = whole_seed(seed)
         steps_per_epoch = at_least_one("steps_per_epoch", steps_per_epoch)
         workers = at_least_one("workers", workers)
@@ -159,7 +166,7 @@ class Feed:
             samples -= samples % batch_size
         self._recipe = Recipe(
             plan=plan,
-            order=shuffled(len(data)) if shuffle else sequential(len(data)),
+            order=_order(shuffle, data, plan),
             seed=seed,
             samples=samples,
             batch_size=batch_size,
@@ -526,6 +533,14 @@ def _sum(read: Sequence[Mapping[str, Spent]]) -> dict[str, Spent]:
     for more in read[1:]:
         total = {name: spent + more[name] for name, spent in total.items()}
     return total
+
+
+def _order(shuffle: bool | str, data: Dataset, plan: Plan) -> Order:
+    if shuffle == "block":
+        # Of the fields alone: neither a cache nor weights may make another order.
+        row_bytes = sum(plan.specs[name].nbytes for name in data.fields)
+        return blocked(len(data), max(1, _BLOCK_BYTES // max(1, row_bytes)))
+    return shuffled(len(data)) if shuffle else sequential(len(data))
 
 
 def _enough(workers: int, batch_size: int) -> int:

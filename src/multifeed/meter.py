@@ -8,6 +8,19 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 
+class Redone:
+    """What was loaded of a sample that a cache should have had, and had not.
+
+    Args:
+        loaded: What was loaded from its source.
+    """
+
+    __slots__ = ("loaded",)
+
+    def __init__(self, loaded: Any) -> None:
+        self.loaded = loaded
+
+
 @dataclass
 class Spent:
     """What one field has cost so far, all threads together.
@@ -18,6 +31,7 @@ class Spent:
         copy_s: Seconds spent copying what lies in memory.
         loaded_bytes: Bytes that were read from files.
         samples: How many samples of it were made.
+        redone: How many of them a cache should have had, and were decoded from their source.
     """
 
     load_s: float = 0.0
@@ -25,6 +39,7 @@ class Spent:
     copy_s: float = 0.0
     loaded_bytes: int = 0
     samples: int = 0
+    redone: int = 0
 
     @property
     def total_s(self) -> float:
@@ -36,6 +51,9 @@ class Spent:
         self.samples += 1
         self.load_s += between - begin
         self.decode_s += end - between
+        if isinstance(loaded, Redone):
+            self.redone += 1
+            loaded = loaded.loaded
         if isinstance(loaded, bytes):
             self.loaded_bytes += len(loaded)
 
@@ -47,6 +65,7 @@ class Spent:
             self.copy_s + more.copy_s,
             self.loaded_bytes + more.loaded_bytes,
             self.samples + more.samples,
+            self.redone + more.redone,
         )
 
     def __sub__(self, before: Spent) -> Spent:
@@ -57,6 +76,7 @@ class Spent:
             self.copy_s - before.copy_s,
             self.loaded_bytes - before.loaded_bytes,
             self.samples - before.samples,
+            self.redone - before.redone,
         )
 
 
@@ -77,18 +97,26 @@ class Meter:
         own = bytearray(8 * self.SIZE * len(self._places))
         self._sums: Any = memoryview(own).cast("d") if memory is None else memory
 
-    def add(self, name: str, samples: int = 0, *, copy_s: float) -> None:
+    def add(self, name: str, samples: int = 0, *, copy_s: float, redone: int = 0) -> None:
         """Add what copying a field has cost."""
         place = self._places[name]
         with self._lock:
             self._sums[place + _COPY_S] += copy_s
             self._sums[place + _SAMPLES] += samples
+            self._sums[place + _REDONE] += redone
 
     def add_all(self, spent: Mapping[str, Spent]) -> None:
         """Add what several fields have cost."""
         for name, each in spent.items():
             place = self._places[name]
-            sums = (each.load_s, each.decode_s, each.copy_s, each.loaded_bytes, each.samples)
+            sums = (
+                each.load_s,
+                each.decode_s,
+                each.copy_s,
+                each.loaded_bytes,
+                each.samples,
+                each.redone,
+            )
             with self._lock:
                 for number, value in enumerate(sums, place):
                     self._sums[number] += value
@@ -98,9 +126,10 @@ class Meter:
         return {name: self._read(place) for name, place in self._places.items()}
 
     def _read(self, place: int) -> Spent:
-        load_s, decode_s, copy_s, loaded_bytes, samples = self._sums[place : place + self.SIZE]
-        return Spent(load_s, decode_s, copy_s, int(loaded_bytes), int(samples))
+        load_s, decode_s, copy_s, *counts = self._sums[place : place + self.SIZE]
+        return Spent(load_s, decode_s, copy_s, *map(int, counts))
 
 
 # Where they stand among the sums of a field.
-_COPY_S, _SAMPLES = ([each.name for each in fields(Spent)].index(name) for name in ("copy_s", "samples"))
+_NAMES = [each.name for each in fields(Spent)]
+_COPY_S, _SAMPLES, _REDONE = map(_NAMES.index, ("copy_s", "samples", "redone"))

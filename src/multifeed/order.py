@@ -9,7 +9,7 @@ with the data, the same answer on every machine. Nothing here reads data.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ Order = Callable[[int, int, int, int], NDArray[np.int64]]
 # A slot then costs 10 ns in blocks of 16,384.
 _ROUNDS_SMALL, _ROUNDS_LARGE = 12, 6
 _SMALL = 4_096
+
+# Blocks of `blocked` whose rows are mixed with each other.
+WINDOW = 8
 
 _MASK = (1 << 64) - 1
 # Odd multipliers of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
@@ -58,38 +61,134 @@ def shuffled(count: int) -> Order:
         >>> sorted(rows(0, 0, 0, 5).tolist())
         [0, 1, 2, 3, 4]
     """
-    rounds = _ROUNDS_SMALL if count < _SMALL else _ROUNDS_LARGE
-    height = math.isqrt(count - 1) + 1 if count > 1 else 1
-    width = -(-count // height) if count else 1
 
     def rows(seed: int, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
-        keys = _round_keys(seed, epoch, rounds)
-        cells = _permute(np.arange(start, stop, dtype=np.uint64), keys, height, width)
-        outside = np.flatnonzero(cells >= count)
-        while outside.size:
-            cells[outside] = _permute(cells[outside], keys, height, width)
-            outside = outside[cells[outside] >= count]
-        return cells.view(np.int64)
+        keys = _round_keys(seed, epoch, _rounds(count))
+        return _permuted(np.arange(start, stop, dtype=np.uint64), keys, count).view(np.int64)
 
     return rows
 
 
-def _permute(cells: NDArray[np.uint64], keys: list[int], height: int, width: int) -> NDArray[np.uint64]:
+def blocked(count: int, block: int, window: int = WINDOW) -> Order:
+    """Return an order of ``count`` rows that keeps to a few blocks of neighbouring rows at a time.
+
+    The blocks of ``block`` rows are visited in another permutation for each seed and epoch; the rows of
+    ``window`` blocks that are visited one after the other are permuted among each other. Every row comes
+    exactly once, and a run of slots inside a window reads no more than ``window`` blocks. What is given
+    up: rows further apart than a block are never mixed but by the order of the blocks, so that the rows
+    of one block, which may be alike, come close to each other in every epoch.
+
+    Computed as `shuffled` is. The last block may be short; it is visited like any other, and the slots
+    after its window are counted as if it were not.
+
+    Example:
+        >>> rows = blocked(10, block=2, window=2)
+        >>> sorted(rows(0, 0, 0, 10).tolist())
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+        >>> sorted(rows(0, 0, 0, 4).tolist())  # those of two blocks
+        [0, 1, 4, 5]
+    """
+    blocks = -(-count // block)
+    lacking = blocks * block - count
+    span = window * block
+
+    def rows(seed: int, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
+        keys = _round_keys(seed, epoch, 2 * _ROUNDS_SMALL)
+        visiting, mixing = keys[: _rounds(blocks)], keys[_ROUNDS_SMALL:]
+        short = int(_unpermuted(np.array([blocks - 1], np.uint64), visiting, blocks)[0])
+        short_window = short // window
+        slots = np.arange(start, stop, dtype=np.int64)
+        # Were all blocks full, slot i would be in window i // span.
+        after = min((short_window + 1) * span, blocks * block) - lacking
+        number = np.where(slots < after, slots, slots + lacking) // span
+        begins = number * span - np.where(number > short_window, lacking, 0)
+        sizes = np.minimum(span, blocks * block - number * span)
+        sizes -= np.where(number == short_window, lacking, 0)
+        mixed = slots - begins
+        # All windows have one size, but for the last and that of the short block.
+        for size in np.unique(sizes).tolist():
+            here = np.flatnonzero(sizes == size)
+            own = [_mixed(key, number[here]) for key in mixing[: _rounds(size)]]
+            mixed[here] = _permuted(mixed[here].view(np.uint64), own, size).view(np.int64)
+        # Places behind the short block, as if it were full.
+        short_stop = (short - short_window * window + 1) * block - lacking
+        mixed[(number == short_window) & (mixed >= short_stop)] += lacking
+        visit, place = np.divmod(mixed, block)
+        visit += number * window
+        found = _permuted(visit.view(np.uint64), visiting, blocks).view(np.int64)
+        found *= block
+        found += place
+        return found
+
+    return rows
+
+
+# A key for all cells, or one for each.
+_Key = int | NDArray[np.uint64]
+
+
+def _rounds(count: int) -> int:
+    return _ROUNDS_SMALL if count < _SMALL else _ROUNDS_LARGE
+
+
+def _grid(count: int) -> tuple[int, int]:
+    """Return the (height, width) of the grid for ``range(count)``."""
+    height = math.isqrt(count - 1) + 1 if count > 1 else 1
+    return height, -(-count // height) if count else 1
+
+
+def _permuted(numbers: NDArray[np.uint64], keys: Sequence[_Key], count: int) -> NDArray[np.uint64]:
+    """Return where the permutation of ``range(count)`` sends numbers."""
+    cells = _permute(numbers, keys, *_grid(count))
+    outside = np.flatnonzero(cells >= count)
+    while outside.size:
+        own = [key if isinstance(key, int) else key[outside] for key in keys]
+        cells[outside] = _permute(cells[outside], own, *_grid(count))
+        outside = outside[cells[outside] >= count]
+    return cells
+
+
+def _unpermuted(numbers: NDArray[np.uint64], keys: Sequence[int], count: int) -> NDArray[np.uint64]:
+    """Return which numbers the permutation of ``range(count)`` sends here."""
+    cells = _unpermute(numbers, keys, *_grid(count))
+    outside = np.flatnonzero(cells >= count)
+    while outside.size:
+        cells[outside] = _unpermute(cells[outside], keys, *_grid(count))
+        outside = outside[cells[outside] >= count]
+    return cells
+
+
+def _permute(
+    cells: NDArray[np.uint64], keys: Sequence[_Key], height: int, width: int
+) -> NDArray[np.uint64]:
     """Send every cell of the ``height`` x ``width`` grid through the network once."""
     left, right = np.divmod(cells, np.uint64(width))
     for number, key in enumerate(keys):
-        if number % 2:
-            _add_hash(right, left, key, width)
-        else:
-            _add_hash(left, right, key, height)
+        target, source, size = (right, left, width) if number % 2 else (left, right, height)
+        target += _hashed(source, key, size)
+        # Both terms are below size. Where target - size wraps around, it is the larger of the two.
+        np.minimum(target, target - np.uint64(size), out=target)
     left *= np.uint64(width)
     left += right
     return left
 
 
-def _add_hash(target: NDArray[np.uint64], source: NDArray[np.uint64], key: int, size: int) -> None:
-    """Add a hash of ``source`` below ``size`` to ``target``, modulo ``size``, in place."""
-    hashed = source ^ np.uint64(key)
+def _unpermute(
+    cells: NDArray[np.uint64], keys: Sequence[int], height: int, width: int
+) -> NDArray[np.uint64]:
+    """Send every cell of the ``height`` x ``width`` grid back through the network once."""
+    left, right = np.divmod(cells, np.uint64(width))
+    for number, key in reversed(list(enumerate(keys))):
+        target, source, size = (right, left, width) if number % 2 else (left, right, height)
+        target -= _hashed(source, key, size)
+        # Where the difference wraps around, adding size wraps it back.
+        np.minimum(target, target + np.uint64(size), out=target)
+    return left * np.uint64(width) + right
+
+
+def _hashed(source: NDArray[np.uint64], key: _Key, size: int) -> NDArray[np.uint64]:
+    """Return a hash of ``source`` below ``size``."""
+    hashed: NDArray[np.uint64] = source ^ (np.uint64(key) if isinstance(key, int) else key)
     hashed *= np.uint64(_MIX_1)
     hashed ^= hashed >> np.uint64(29)
     hashed *= np.uint64(_MIX_2)
@@ -97,9 +196,7 @@ def _add_hash(target: NDArray[np.uint64], source: NDArray[np.uint64], key: int, 
     # The high 32 bits as a fraction of 2**32, times size: below size, and without a division.
     hashed *= np.uint64(size)
     hashed >>= np.uint64(32)
-    target += hashed
-    # Both terms are below size. Where target - size wraps around, it is the larger of the two.
-    np.minimum(target, target - np.uint64(size), out=target)
+    return hashed
 
 
 def _round_keys(seed: int, epoch: int, rounds: int) -> list[int]:
@@ -113,6 +210,18 @@ def _mix(value: int) -> int:
     value = ((value ^ value >> 30) * _MIX_1) & _MASK
     value = ((value ^ value >> 27) * _MIX_2) & _MASK
     return value ^ value >> 31
+
+
+def _mixed(key: int, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return a key of its own for each number: `_mix` of the key and the number."""
+    values = numbers.astype(np.uint64) + np.uint64(key)
+    values += np.uint64(_GOLDEN)
+    values ^= values >> np.uint64(30)
+    values *= np.uint64(_MIX_1)
+    values ^= values >> np.uint64(27)
+    values *= np.uint64(_MIX_2)
+    values ^= values >> np.uint64(31)
+    return values
 
 
 def whole_seed(seed: object) -> int:

@@ -13,6 +13,9 @@ _WORTH_A_WORD = 0.1
 # Above this share of their time, workers are taken to be busy.
 _BUSY = 0.7
 
+# Above this share of samples that a cache lacks, a word is said of it.
+_FEW_REDONE = 0.01
+
 _STAGES = {"load_s": "reading", "decode_s": "decoding", "copy_s": "copying"}
 
 
@@ -30,8 +33,9 @@ class FeedReport:
         worked_s: Seconds that whoever asked spent between one batch and the next.
         workers: Threads that read files; 0 where all fields lie in memory.
         processors: Processors that this process may use.
-        fields: For each field, what making it cost, in seconds of all threads together, and the bytes
-            that were read. Batches that were built ahead are in it.
+        fields: For each field, what making it cost, in seconds of all threads together, the bytes that
+            were read, and how many samples a cache should have had and were decoded from their source.
+            Batches that were built ahead are in it.
 
     Example:
         >>> import multifeed as mf
@@ -69,11 +73,13 @@ class FeedReport:
     def advice(self, who: str = "whoever asked") -> str:
         """Return one sentence on what would make it faster; empty if hardly anybody waited.
 
+        Of a cache that lacks samples it speaks in any case.
+
         Args:
             who: Who waited, as the sentence names it.
         """
         if self.waiting < _WORTH_A_WORD:
-            return ""
+            return self._of_caches()
         said = f"{who} waited {self.waiting:.0%} of the time"
         costs = {
             (name, stage): getattr(spent, stage)
@@ -83,12 +89,25 @@ class FeedReport:
         total = sum(costs.values())
         if not total:
             return f"{said}."
+        if cache := self._of_caches():
+            return f"{said}; {cache}"
         name, stage = max(costs, key=lambda each: costs[each])
         share = costs[name, stage] / total
         return (
             f"{said}; {_STAGES[stage]} {name!r} takes most of the loader's work ({share:.0%}): "
             f"{self._remedy(stage, total, self.fields[name].loaded_bytes)}."
         )
+
+    def _of_caches(self) -> str:
+        """Return the sentence on a field of which a cache lacks samples; empty if there is none."""
+        for name, spent in self.fields.items():
+            if spent.redone > _FEW_REDONE * spent.samples:
+                return (
+                    f"{spent.redone:,} of {spent.samples:,} samples of {name!r} were not in the cache, "
+                    "or have other files by now: remove its folder and call mf.cache again, with room "
+                    "enough."
+                )
+        return ""
 
     def _remedy(self, stage: str, total_s: float, loaded_bytes: int) -> str:
         if not self.workers:
@@ -127,9 +146,12 @@ class FeedReport:
             f"{self.samples_per_s:,.0f} samples/s; "
             f"waited {self.waited_s:.2f} of {self.seconds:.2f} s ({self.waiting:.0%})"
         )
-        table: list[tuple[str, ...]] = [("field", "read s", "decode s", "copy s", "read MB")]
+        is_cached = any(spent.redone for spent in self.fields.values())
+        redone = ("redone",) if is_cached else ()
+        table: list[tuple[str, ...]] = [("field", "read s", "decode s", "copy s", "read MB", *redone)]
         for name, spent in self.fields.items():
             seconds = (spent.load_s, spent.decode_s, spent.copy_s)
             megabytes = f"{spent.loaded_bytes / 1e6:,.1f}" if spent.loaded_bytes else "-"
-            table.append((name, *(f"{each:.2f}" if each else "-" for each in seconds), megabytes))
+            cells = [f"{each:.2f}" if each else "-" for each in seconds] + [megabytes]
+            table.append((name, *cells, *([f"{spent.redone:,}"] if is_cached else [])))
         return "\n".join([head, *aligned(table), *filter(None, [self.advice()])])

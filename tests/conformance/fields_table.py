@@ -55,9 +55,11 @@ class Example:
     def declare(self, columns: Columns, folder: Path, **options: Any) -> mf.Dataset:
         """Return a dataset of this field over columns that were built before."""
         inputs = {"x": options.pop("field", self.field)}
+        is_adapted = options.pop("adapt", True)
         options = {"root": folder} | options
         data = mf.Dataset({"id": KEYS, **columns}, inputs=inputs, key="id", **options)
-        data.adapt()
+        if is_adapted:
+            data.adapt()
         return data
 
 

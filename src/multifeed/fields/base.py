@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from typing import Any, Self
+from dataclasses import fields as dataclass_fields
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -74,6 +75,50 @@ class Made:
             ]
         return cls(rows, values, lengths, frames=frames)
 
+    @classmethod
+    def gathered(cls, rows: NDArray, values: NDArray, found: Gathered | None) -> Made:
+        """Return what was yielded, given what `Columnar.gather` told of the rows."""
+        if found is None:
+            return cls(rows, values)
+        return cls(rows, values, found.lengths, frames=found.frames)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What `Columnar.gather` tells of rows besides their values.
+
+    Args:
+        lengths: ``int64[n]``, how many items of each row are no padding, where the field pads.
+        frames: Of images that do not lie as they were found: their frames; None for one that is missing.
+        redone: How many of the rows a cache should have had, and had not.
+    """
+
+    lengths: NDArray | None = None
+    frames: Sequence[Frame | None] | None = None
+    redone: int = 0
+
+    def told(self, place: int) -> Told:
+        """Return what `PerSample.decode` would tell of one of the rows."""
+        if self.lengths is not None:
+            return int(self.lengths[place])
+        if self.frames is None:
+            return None
+        frame = self.frames[place]
+        return 0 if frame is None else frame
+
+
+class RowError(Exception):
+    """A `Columnar` reader had to read a row on its own, and that raised; the cause is the original.
+
+    Args:
+        row: The row.
+        file: The file that it is read from, if there is one.
+    """
+
+    def __init__(self, row: int, file: str | None) -> None:
+        super().__init__(row, file)
+        self.row, self.file = row, file
+
 
 class Columnar(ABC):
     """Reads many rows at once from memory. `spec` says what one row of it looks like."""
@@ -81,16 +126,17 @@ class Columnar(ABC):
     spec: Spec
 
     @abstractmethod
-    def gather(self, rows: NDArray, out: NDArray) -> NDArray | None:
+    def gather(self, rows: NDArray, out: NDArray) -> Gathered | None:
         """Write the rows of the dataset at `rows`, ``int64[n]``, to `out`, ``[n, *spec.shape]``.
 
         Must be deterministic and safe to call from several threads.
 
         Returns:
-            Where the field pads: ``int64[n]``, how many items of each row are no padding. Else None.
+            What is to be told of the rows, such as their lengths where the field pads; None if nothing.
 
         Raises:
             BadValue: If a row cannot be used; its `row` says which.
+            RowError: If a row was read on its own, and that raised.
         """
 
 
@@ -233,6 +279,17 @@ class Field(ABC):
     def options(self) -> dict[str, Any]:
         """The options that decide, beside what was learned, what the values mean; JSON can hold them."""
         return {}
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """All that decides what `base` reads, besides the columns' values and what was learned.
+
+        What is equal in this may share a place in a cache. A sample that is missing has none there, so
+        what fills it does not count.
+        """
+        names = [each.name for each in dataclass_fields(cast(Any, self)) if each.compare]
+        declared = {name: getattr(self, name) for name in names if name != "missing"}
+        return {"numpy": np.__version__, **declared}
 
     @property
     def pads(self) -> tuple[int, str] | None:

@@ -10,7 +10,19 @@ import numpy as np
 import pyarrow as pa
 
 from multifeed.errors import BadValue
-from multifeed.fields.base import Base, Columnar, Derived, Field, Made, PerSample, Reader, Told
+from multifeed.fields.base import (
+    Base,
+    Columnar,
+    Derived,
+    Field,
+    Gathered,
+    Made,
+    PerSample,
+    Reader,
+    RowError,
+    Told,
+)
+from multifeed.fields.frame import Frame
 from multifeed.fields.gather import OneByOne
 from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.table import Columns
@@ -105,6 +117,13 @@ class Chain(Rows):
             [OneByOne(each) if isinstance(each, Columnar) else each for each in readers],
         )
 
+    def original(self) -> Rows:
+        return Chain([part.original() for part in self._parts], self._part_of)
+
+    @property
+    def note(self) -> str:
+        return ", ".join(dict.fromkeys(part.note for part in self._parts if part.note))
+
     def pieces(self) -> list[tuple[Source, NDArray]]:
         return [
             (source, rows[places])
@@ -135,19 +154,21 @@ class _ChainedColumns(Columnar):
         self.spec = readers[0].spec
         self._chain, self._readers = chain, readers
 
-    def gather(self, rows: NDArray, out: NDArray) -> NDArray | None:
-        lengths = None
+    def gather(self, rows: NDArray, out: NDArray) -> Gathered | None:
+        told: list[tuple[NDArray, Gathered]] = []
         for number, here in self._chain._cut(rows):
             piece = np.empty((len(here), *self.spec.shape), self.spec.dtype)
             try:
                 found = self._readers[number].gather(self._chain._row_in[rows[here]], piece)
             except BadValue as error:
                 raise self._chain._of_chain(error, number) from error
+            except RowError as error:
+                row = int(self._chain._rows_of[number][error.row])
+                raise RowError(row, error.file) from error.__cause__
             out[here] = piece
             if found is not None:
-                lengths = np.zeros(len(rows), np.int64) if lengths is None else lengths
-                lengths[here] = found
-        return lengths
+                told.append((here, found))
+        return _together(len(rows), out, told) if told else None
 
 
 class _ChainedSamples(PerSample):
@@ -204,6 +225,24 @@ class _ChainedDerived(Derived):
                     marks = np.zeros((len(made.rows), *found.shape[1:]), bool)
                 marks[here] = found
         return marks
+
+
+def _together(count: int, values: NDArray, told: Sequence[tuple[NDArray, Gathered]]) -> Gathered:
+    """Return what is told of all `count` rows, given what is told of those at some places."""
+    lengths: NDArray | None = None
+    frames: list[Frame | None] | None = None
+    if any(found.lengths is not None for _, found in told):
+        lengths = np.zeros(count, np.int64)
+    if any(found.frames is not None for _, found in told):
+        # The images of other parts lie as they were found.
+        frames = [Frame.whole((values.shape[1], values.shape[2]))] * count
+    for here, found in told:
+        if lengths is not None and found.lengths is not None:
+            lengths[here] = found.lengths
+        if frames is not None and found.frames is not None:
+            for place, frame in zip(here.tolist(), found.frames, strict=True):
+                frames[place] = frame
+    return Gathered(lengths, frames, sum(found.redone for _, found in told))
 
 
 def _joined(pieces: Sequence[pa.Array]) -> pa.Array:

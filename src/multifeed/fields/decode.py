@@ -8,7 +8,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import cv2
 import numpy as np
+import PIL
 import simplejpeg
 from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
@@ -17,6 +19,14 @@ from multifeed.errors import BadValue
 from multifeed.fields.rows import NDArray
 from multifeed.fields.shared import first_line
 from multifeed.files import REPLACE
+
+# What pixels come from: other versions may give others.
+DECODERS = {
+    "simplejpeg": simplejpeg.__version__,
+    "pillow": PIL.__version__,
+    "opencv": cv2.__version__,
+    "numpy": np.__version__,
+}
 
 CHANNELS = {"rgb": 3, "rgba": 4, "grayscale": 1}
 

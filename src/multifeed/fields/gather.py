@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from multifeed.fields.base import Columnar, PerSample
+from multifeed.fields.base import Columnar, Gathered, PerSample, Told
 from multifeed.fields.rows import NDArray
 from multifeed.fields.shared import store
 from multifeed.spec import Spec
@@ -79,7 +79,7 @@ class Gather(Columnar):
         same = values.dtype.name == spec.dtype and scale is None
         self._plain = takes and same and (padding is None or values.shape[1] == padding.length)
 
-    def gather(self, rows: NDArray, out: NDArray) -> NDArray | None:
+    def gather(self, rows: NDArray, out: NDArray) -> Gathered | None:
         places = rows if self._index is None else self._index[rows]
         if self._plain:
             # mode="clip": see Matrix.
@@ -92,7 +92,7 @@ class Gather(Columnar):
             store(taken.reshape(out.shape), out, scale=self._scale, rows=rows)
         if self._padding is None:
             return None
-        return np.full(len(rows), min(self._values.shape[1], self._padding.length))
+        return Gathered(np.full(len(rows), min(self._values.shape[1], self._padding.length)))
 
 
 class GatherLists(Columnar):
@@ -122,7 +122,7 @@ class GatherLists(Columnar):
         self._starts, self._lengths = starts, lengths
         self._scale, self._padding = scale, padding
 
-    def gather(self, rows: NDArray, out: NDArray) -> NDArray | None:
+    def gather(self, rows: NDArray, out: NDArray) -> Gathered:
         width = self._padding.length
         lengths, starts = self._lengths[rows], self._starts[rows]
         kept = np.minimum(lengths, width)
@@ -136,7 +136,7 @@ class GatherLists(Columnar):
         taken = self._values[np.where(valid, starts[:, None] + number, 0)]
         taken[~valid] = 0
         store(taken, out, scale=self._scale, rows=rows)
-        return kept
+        return Gathered(kept)
 
 
 class FilledRows(Columnar):
@@ -146,11 +146,13 @@ class FilledRows(Columnar):
         self.spec = inner.spec
         self._inner, self._is_null, self._fill = inner, is_null, fill
 
-    def gather(self, rows: NDArray, out: NDArray) -> NDArray | None:
-        lengths = self._inner.gather(rows, out)
+    def gather(self, rows: NDArray, out: NDArray) -> Gathered | None:
+        found = self._inner.gather(rows, out)
         is_null = self._is_null[rows]
         out[is_null] = self._fill
-        return None if lengths is None else np.where(is_null, 0, lengths)
+        if found is None or found.lengths is None:
+            return found
+        return replace(found, lengths=np.where(is_null, 0, found.lengths))
 
 
 class OneByOne(PerSample):
@@ -163,6 +165,6 @@ class OneByOne(PerSample):
     def load(self, row: int) -> None:
         return None
 
-    def decode(self, row: int, loaded: None, out: NDArray) -> int | None:
-        lengths = self._inner.gather(np.array([row]), out[None])
-        return None if lengths is None else int(lengths[0])
+    def decode(self, row: int, loaded: None, out: NDArray) -> Told:
+        found = self._inner.gather(np.array([row]), out[None])
+        return None if found is None else found.told(0)

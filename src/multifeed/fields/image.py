@@ -12,7 +12,7 @@ import numpy as np
 
 from multifeed.errors import BadValue, DeclarationError, lines
 from multifeed.fields.base import Base, Field, Learned, PerSample
-from multifeed.fields.decode import CHANNELS, Size, as_found, decode
+from multifeed.fields.decode import CHANNELS, DECODERS, Size, as_found, decode
 from multifeed.fields.frame import Frame, between, resizing
 from multifeed.fields.resize import resize
 from multifeed.fields.rows import Cells, NDArray, Source
@@ -136,6 +136,23 @@ class Image(Field):
     @property
     def canvas(self) -> Size:
         return self._size
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        height, width = self._size
+        # Of the final size only the aspect ratio decides, where images are cut or padded to it.
+        is_aspect = self.crop_to_aspect_ratio or self.pad_to_aspect_ratio
+        return {
+            "column": self.column,
+            "base_size": self._base_size,
+            "aspect": height / width if is_aspect else None,
+            "color_mode": self.color_mode,
+            "crop": self.crop_to_aspect_ratio,
+            "pad": self.pad_to_aspect_ratio,
+            "interpolation": self.interpolation,
+            "antialias": self.antialias,
+            "decoders": DECODERS,
+        }
 
     def bind(self, source: Source, learned: Learned | None) -> PerSample:
         reader = _ImageReader(self, *self._files(source))

@@ -63,6 +63,15 @@ class Rows(ABC):
     def pieces(self) -> list[tuple[Source, NDArray]]:
         """Return the rows table by table, each with ``int64[n]``, where its rows stand in these."""
 
+    def original(self) -> Rows:
+        """Return the same rows, read from their sources: without a cache."""
+        return self
+
+    @property
+    def note(self) -> str:
+        """What is to be said of where values are read from; empty if that is their source."""
+        return ""
+
     def arrow(self, name: str) -> pa.Array:
         """Return a scalar column as one Arrow array."""
         values = self.values(name)

@@ -146,6 +146,10 @@ class Text(Field):
         return self.tokenizer is None
 
     @property
+    def decoding(self) -> dict[str, Any]:
+        return {"tokenizers": _package().__version__, **super().decoding}
+
+    @property
     def pads(self) -> tuple[int, str] | None:
         return self.length, self.padding
 

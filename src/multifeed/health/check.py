@@ -30,6 +30,7 @@ from multifeed.health.twins import (
     same_groups,
     same_keys,
 )
+from multifeed.progress import bars_on_terminal
 from multifeed.workers.cpus import usable_cpus
 
 if TYPE_CHECKING:
@@ -85,26 +86,13 @@ def check(
             )
         )
     threads = at_least_one("workers", workers) or usable_cpus()
-    with _bars(progress) as bars:
+    with bars_on_terminal(progress) as bars:
         checked = _Check(data, other_sides(data, against), threads, bars)
         checked.table(by)
         for name, field in data.all_fields().items():
             if not isinstance(field, Link):
                 checked.field(name, field)
     return checked.report()
-
-
-def _bars(shown: bool) -> Progress:
-    """Return what draws a bar for each field on stderr while it is read, on a terminal, if shown."""
-    # Late, because it takes longer to import than all the rest.
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    title = TextColumn("{task.description}", markup=False)
-    columns = (title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    is_hidden = not (shown and console.is_terminal)
-    return Progress(*columns, console=console, transient=True, disable=is_hidden)
 
 
 class _Check:
@@ -146,7 +134,7 @@ class _Check:
         if field.learns and name not in (data.family.learned or {}):
             self._unlearned.append(name)
             return
-        reading = Reading(name, field, data.source, learned, good)
+        reading = Reading(name, field, data.source.original(), learned, good)
         derived = self._derived(name, reading.rows)
         reading.read(derived, self._threads, self._advance(name, len(reading)))
         self._findings += reading.findings
@@ -163,7 +151,7 @@ class _Check:
 
     def _columns(self, name: str, field: Field, learned: Learned | None) -> NDArray:
         """Report what the columns of a field show, and return the rows in which that is not bad."""
-        rows = self._data.source
+        rows = self._data.source.original()
         is_good = np.ones(len(rows), bool)
         remarks: list[Remark] = []
         try:
@@ -187,7 +175,7 @@ class _Check:
 
     def _derived(self, of: str, kept: NDArray) -> dict[str, Derived]:
         """Return the readers, of the rows at `kept`, of the fields that are made from field `of`."""
-        rows = self._data.source
+        rows = self._data.source.original()
         rows = rows if len(kept) == len(rows) else rows.take(kept)
         found = {}
         for name, field in self._data.fields.items():
@@ -208,9 +196,10 @@ class _Check:
         # What is wrong with the other side is found when that is checked.
         with suppress(Exception):
             if field is not None:
-                is_null = np.any([*_nulls(field, data.source).values()], axis=0)
+                rows = data.source.original()
+                is_null = np.any([*_nulls(field, rows).values()], axis=0)
                 learned = learned_by(data.family.learned, name, field)
-                reading = Reading(name, field, data.source, learned, np.flatnonzero(~is_null))
+                reading = Reading(name, field, rows, learned, np.flatnonzero(~is_null))
                 reading.hash(sizes, self._threads, self._advance(f"{name} in {title}", len(reading)))
                 return reading.digests
         return []

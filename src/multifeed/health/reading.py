@@ -190,9 +190,10 @@ class Reading:
     def _block(self, reader: Columnar, derived: Mapping[str, Derived], start: int, stop: int) -> None:
         values = np.empty((stop - start, *reader.spec.shape), reader.spec.dtype)
         try:
-            lengths = reader.gather(np.arange(start, stop), values)
+            rows = np.arange(start, stop)
+            made = Made.gathered(rows, values, reader.gather(rows, values))
             for each in derived.values():
-                _derive(each, Made(np.arange(start, stop), values, lengths))
+                _derive(each, made)
         except Exception:
             self._samples(OneByOne(reader), derived, start, stop)
         else:

@@ -58,7 +58,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         data: Dataset,
         batch_size: int,
         *,
-        shuffle: bool = False,
+        shuffle: bool | str = False,
         seed: int = 0,
         remainder: str = "keep",
         class_weight: ClassWeights | None = None,

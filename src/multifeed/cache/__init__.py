@@ -1,0 +1,1 @@
+"""Base images and decoded samples on disk, as Arrow IPC shards."""
