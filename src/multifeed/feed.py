@@ -28,11 +28,11 @@ from multifeed.runs import (
     BatchProgram,
     ClosedError,
     ColumnRun,
+    Pieces,
     ProcessRun,
     Run,
     Slabs,
     ThreadRun,
-    pieces_for,
 )
 from multifeed.structure import Structure
 from multifeed.weights import ClassWeights
@@ -173,11 +173,11 @@ class Feed:
             steps_per_epoch=steps_per_epoch,
             pads=pads,
         )
-        self._pieces = pieces_for(workers_in_all)
         self._meters = [Meter(plan.specs)]
+        self._pieces = Pieces(self._meters, workers_in_all)
         self._shared: _Shared | None = None
         if self.processes:
-            self._shared = _Shared(self._recipe, self._pieces, (self.prefetch + 2) * batch_bytes)
+            self._shared = _Shared(self._recipe, (self.prefetch + 2) * batch_bytes)
             self._recipe, self._pool = self._shared.recipe, self._shared.pool
         else:
             self._pool = Pool(plan.specs, max(_KEEP_BYTES, (self.prefetch + 4) * batch_bytes))
@@ -428,7 +428,7 @@ class Feed:
                     processes=self.processes,
                     threads=self.workers,
                     # Of gathering, and of reading.
-                    tasks=2 * self._pieces,
+                    tasks=2 * self._pieces.most,
                     notes=Meter.SIZE * len(names),
                 )
                 self._meters += [Meter(names, notes) for notes in self._crew.notes()]
@@ -449,12 +449,11 @@ class _Shared:
 
     Args:
         recipe: The feed's recipe.
-        pieces: How many tasks a batch is cut into at most.
         ahead_bytes: Bytes of the batches that are under way at once.
     """
 
-    def __init__(self, recipe: Recipe, pieces: int, ahead_bytes: int) -> None:
-        self.program: Packed = packed(BatchProgram(recipe, pieces))
+    def __init__(self, recipe: Recipe, ahead_bytes: int) -> None:
+        self.program: Packed = packed(BatchProgram(recipe))
         # Here, too, its arrays are those in shared memory: what the others were made of can go.
         self.recipe: Recipe = self.program.unpack().recipe
         self.memory = SharedFile()

@@ -121,6 +121,16 @@ class Meter:
                 for number, value in enumerate(sums, place):
                     self._sums[number] += value
 
+    def seconds_per_row(self) -> tuple[float, float]:
+        """Return how long a row has taken to load and decode, all fields together, and of how many."""
+        seconds, rows = 0.0, 0.0
+        for place in self._places.values():
+            load_s, decode_s = self._sums[place], self._sums[place + 1]
+            seconds += load_s + decode_s
+            if load_s or decode_s:
+                rows = max(rows, self._sums[place + _SAMPLES])
+        return seconds / rows if rows else 0.0, rows
+
     def read(self) -> dict[str, Spent]:
         """Return what has been counted so far, by field."""
         return {name: self._read(place) for name, place in self._places.items()}

@@ -28,11 +28,14 @@ Batch = tuple[Any, ...]
 # Rows gathered at once where batches are small, and the bytes that this may take.
 _GATHER_ROWS = 1_024
 _GATHER_BYTES = 4 * 2**20
-# Tasks that a batch is cut into for each worker. Small ones keep all workers busy to a batch's end,
-# and `close`, which lets running tasks end, short; a task costs about 10 µs.
+# Tasks that a batch is cut into for each worker at most, and in all. Small ones keep all workers busy to
+# a batch's end, and `close`, which lets running tasks end, short; but a task costs about 20 µs.
 _PIECES = 8
-# But never more than this in all.
 _MOST_PIECES = 128
+# So each shall take this long at least.
+_TASK_S = 0.0005
+# Batches after which it is looked how long they take by now.
+_LOOK_BATCHES = 8
 # Batches that a worker process has lately been asked for: their rows and draws are worked out once.
 _KNOWN_BATCHES = 8
 # Shared memory is handed out in pages, and grows by no more than this at a time.
@@ -131,7 +134,7 @@ class ThreadRun(Run):
     ) -> None:
         self._recipe = recipe
         self._process: int | None = os.getpid()
-        jobs = _batch_jobs(recipe, pool, meter, numbers, pieces_for(workers))
+        jobs = _batch_jobs(recipe, pool, meter, numbers, Pieces([meter], workers))
         self._threads = OrderedThreads(jobs, threads=workers, ahead=ahead, name="multifeed")
 
     @property
@@ -156,13 +159,14 @@ class ThreadRun(Run):
 
 
 def _batch_jobs(
-    recipe: Recipe, pool: Pool, meter: Meter, numbers: Iterator[int], pieces: int
+    recipe: Recipe, pool: Pool, meter: Meter, numbers: Iterator[int], pieces_of: Pieces
 ) -> Iterator[Job[tuple[Buffers, int]]]:
     """Yield each batch as a job."""
     rows_of = RowsInBlocks(recipe)
     for number in numbers:
         rows = rows_of(number)
         buffers = pool.lease(recipe.batch_size)
+        pieces = pieces_of(len(rows))
         making = Making(recipe, number, rows, buffers, pieces)
         count = tasks_of(recipe, len(rows), pieces)
         tasks = [partial(making.do, task, meter) for task in range(count)]
@@ -183,7 +187,7 @@ class ProcessRun(Run):
         *,
         crew: Crew,
         memory: SharedFile,
-        pieces: int,
+        pieces: Pieces,
         ahead: int,
     ) -> None:
         self._recipe, self._pool, self._meter = recipe, pool, meter
@@ -229,8 +233,9 @@ class ProcessRun(Run):
             count = len(self._rows(number))
             buffers = self._pool.lease(self._recipe.batch_size)
             places = [self._memory.place_of(address_of(buffers[name])) for name in self._firsts]
-            tasks = tasks_of(self._recipe, count, self._pieces)
-            ticket = self._crew.submit([number, *places], tasks, buffers)
+            pieces = self._pieces(count)
+            tasks = tasks_of(self._recipe, count, pieces)
+            ticket = self._crew.submit([number, pieces, *places], tasks, buffers)
             if ticket is None:
                 return
             self._pending.append((ticket, buffers, count))
@@ -256,11 +261,9 @@ class BatchProgram:
 
     Args:
         recipe: The recipe.
-        pieces: As in `Making`.
     """
 
     recipe: Recipe
-    pieces: int
 
     def open(self, memory: SharedView, notes: memoryview) -> Callable[[Sequence[int], int], None]:
         """Return the function that does a task; see `workers.worker.Program`."""
@@ -276,7 +279,7 @@ class _Maker:
 
     def __init__(self, program: BatchProgram, memory: SharedView, meter: Meter) -> None:
         recipe = program.recipe
-        self._recipe, self._pieces = recipe, program.pieces
+        self._recipe = recipe
         self._memory, self._meter = memory, meter
         self._arenas = arenas(recipe.plan.specs, recipe.batch_size)
         self._rows = RowsInBlocks(recipe)
@@ -289,20 +292,39 @@ class _Maker:
         making.do(task, self._meter)
 
     def _prepare(self, payload: tuple[int, ...]) -> Making:
-        number, *places = payload
+        number, pieces, *places = payload
         buffers: Buffers = {}
         for arena, place in zip(self._arenas, places, strict=False):
             buffers |= arena.arrays(self._memory.at(place, arena.size))
-        making = Making(self._recipe, number, self._rows(number), buffers, self._pieces)
+        making = Making(self._recipe, number, self._rows(number), buffers, pieces)
         if len(self._known) >= _KNOWN_BATCHES:
             del self._known[next(iter(self._known))]
         self._known[payload] = making
         return making
 
 
-def pieces_for(workers: int) -> int:
-    """Return how many tasks of reading a batch is cut into, for a number of workers in all."""
-    return min(_PIECES * workers, _MOST_PIECES)
+class Pieces:
+    """Into how many tasks of reading batches are cut: many, as long as each is worth its while.
+
+    Args:
+        meters: What tells how long rows take; meters may be added.
+        workers: How many workers there are in all.
+    """
+
+    def __init__(self, meters: Sequence[Meter], workers: int) -> None:
+        self.most = min(_PIECES * workers, _MOST_PIECES)
+        self._meters = meters
+        self._batches, self._row_s = 0, _TASK_S
+
+    def __call__(self, count: int) -> int:
+        """Return into how many a batch of `count` rows is cut."""
+        if self._batches % _LOOK_BATCHES == 0:
+            told = [meter.seconds_per_row() for meter in self._meters]
+            rows = sum(each for _, each in told)
+            if rows:
+                self._row_s = sum(seconds * each for seconds, each in told) / rows
+        self._batches += 1
+        return max(1, min(self.most, int(count * self._row_s / _TASK_S)))
 
 
 class Slabs:
