@@ -25,6 +25,8 @@ ALIGNMENT = 64
 _SMALL = 1 / 16
 
 Array = np.ndarray[Any, Any]
+# Memory that nobody looks at, by size.
+Free = dict[int, deque[Array]]
 
 
 @dataclass(frozen=True)
@@ -82,16 +84,19 @@ class Pool:
     Args:
         specs: What one row of each field is.
         keep_bytes: How much memory that came back is kept for later, about; more is freed.
+        free: Where that is kept; another pool may have left some there. By default, nobody has.
         allocate: Function of a size that returns memory, aligned.
     """
 
     def __init__(
         self,
         specs: Mapping[str, Spec],
-        keep_bytes: float,
+        keep_bytes: int,
+        free: Free | None = None,
         allocate: Callable[[int], Array] = aligned,
     ) -> None:
         self._specs = dict(specs)
+        self._free = {} if free is None else free
         self._keep_bytes = keep_bytes
         self._allocate = allocate
         self._shelves: dict[int, list[_Shelf]] = {}
@@ -116,7 +121,10 @@ class Pool:
         if shelves is None:
             total = sum(count * spec.nbytes for spec in self._specs.values())
             keep = max(1, self._keep_bytes // max(total, 1))
-            shelves = self._shelves[count] = [_Shelf(each, keep) for each in arenas(self._specs, count)]
+            shelves = self._shelves[count] = [
+                _Shelf(each, keep, self._free.setdefault(each.size, deque()))
+                for each in arenas(self._specs, count)
+            ]
         arrays: dict[str, Array] = {}
         for shelf in shelves:
             try:
@@ -131,6 +139,15 @@ class Pool:
             arrays |= shelf.arena.arrays(holder)
         return arrays
 
+    def trim(self, keep_bytes: int) -> None:
+        """Free memory that came back, but for about so many bytes."""
+        for shelf in [shelf for some in self._shelves.values() for shelf in some]:
+            while self.free_bytes > keep_bytes:
+                try:
+                    shelf.free.pop()
+                except IndexError:
+                    break
+
     def _take_back(self, lease: _Lease) -> None:
         self._leases.pop(id(lease), None)
         shelf = lease.shelf
@@ -141,9 +158,8 @@ class Pool:
 class _Shelf:
     """The free pieces of memory of an arena."""
 
-    def __init__(self, arena: Arena, keep: float) -> None:
-        self.arena, self.keep = arena, keep
-        self.free: deque[Array] = deque()
+    def __init__(self, arena: Arena, keep: int, free: deque[Array]) -> None:
+        self.arena, self.keep, self.free = arena, keep, free
         self.kind: Any = ctypes.c_char * arena.size
 
 

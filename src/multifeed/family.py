@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import weakref
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class Family:
         self.learned = learned
         self.learned_from = learned_from
         self._is_split = is_split
+        # Memory of batches that feeds of the parts have left for the next one, by its size.
+        self.free: dict[int, deque[Any]] = {}
         self._titles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def add(self, part: Any, title: str) -> None:

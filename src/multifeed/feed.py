@@ -47,6 +47,9 @@ Array = np.ndarray[Any, Any]
 # Bytes of recycled memory that are kept at least: JAX runs some 35 batches ahead, and what it gives back
 # in one go will be asked for again.
 _KEEP_BYTES = 2**30
+# Of these, what a feed that is closed leaves for the next one of its samples: the validation that comes
+# after each epoch, or the next fold, need not wait for fresh pages.
+_LEAVE_BYTES = 2**28
 # What shared memory is kept for later: all of it, since it is given back as a whole.
 _KEEP_ALL = 2**62
 # Bytes of a batch from which on gathering it from memory is worth a thread.
@@ -180,7 +183,8 @@ class Feed:
             self._shared = _Shared(self._recipe, (self.prefetch + 2) * batch_bytes)
             self._recipe, self._pool = self._shared.recipe, self._shared.pool
         else:
-            self._pool = Pool(plan.specs, max(_KEEP_BYTES, (self.prefetch + 4) * batch_bytes))
+            keep_bytes = max(_KEEP_BYTES, (self.prefetch + 4) * batch_bytes)
+            self._pool = Pool(plan.specs, keep_bytes, data.family.free)
         self._crew: Crew | None = None
         self._epoch = 0
         self._runs: dict[tuple[int, int], Run] = {}
@@ -349,6 +353,8 @@ class Feed:
             run.close()
         if crew is not None:
             crew.close()
+        if self._shared is None:
+            self._pool.trim(_LEAVE_BYTES)
 
     def __enter__(self) -> Feed:
         return self
@@ -457,7 +463,7 @@ class _Shared:
         # Here, too, its arrays are those in shared memory: what the others were made of can go.
         self.recipe: Recipe = self.program.unpack().recipe
         self.memory = SharedFile()
-        self.pool = Pool(recipe.plan.specs, _KEEP_ALL, Slabs(self.memory, ahead_bytes))
+        self.pool = Pool(recipe.plan.specs, _KEEP_ALL, allocate=Slabs(self.memory, ahead_bytes))
 
 
 class _Tally:
@@ -544,4 +550,5 @@ def _order(shuffle: bool | str, data: Dataset, plan: Plan) -> Order:
 
 def _enough(workers: int, batch_size: int) -> int:
     """Return how many batches keep all workers busy while the first is waited for."""
-    return max(4, -(-4 * workers // batch_size))
+    # Three batches: with four of 19 MB, warps take a tenth longer, since more of them leave the caches.
+    return max(3, -(-4 * workers // batch_size))

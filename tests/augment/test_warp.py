@@ -21,7 +21,7 @@ SCIPY = {"nearest": "nearest", "constant": "grid-constant", "reflect": "reflect"
 def warped(warp: Warp, image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return one image warped by a matrix in relative places, ``float64[3, 3]``."""
     out = np.full((*warp.size, image.shape[2]), 77).astype(image.dtype)
-    warp.apply(image, warp.pixels(matrix[None])[0], out)
+    warp.apply(image, warp.moves(warp.pixels(matrix[None]))[0], out)
     return out
 
 
@@ -30,7 +30,7 @@ def generally(warp: Warp, image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     out = np.empty((*warp.size, image.shape[2]), image.dtype)
     pixels = warp.pixels(matrix[None])[0]
     pixels[0, 1] += 1e-9
-    warp.apply(image, pixels, out)
+    warp.apply(image, warp.moves(pixels[None])[0], out)
     return out
 
 
@@ -237,10 +237,10 @@ def test_only_its_own_place_in_the_batch_is_written(channels: int) -> None:
         for target in (size, (80, 100), (31, 33)):
             batch = np.full((3, *target, channels), 123, np.uint8)
             warp = Warp(size, target)
-            warp.apply(image, warp.pixels(matrix[None])[0], batch[1])
+            warp.apply(image, warp.moves(warp.pixels(matrix[None]))[0], batch[1])
             assert (batch[[0, 2]] == 123).all()
             again = np.zeros((1, *target, channels), np.uint8)
-            warp.apply(image, warp.pixels(matrix[None])[0], again[0])
+            warp.apply(image, warp.moves(warp.pixels(matrix[None]))[0], again[0])
             np.testing.assert_array_equal(batch[1], again[0])
             np.testing.assert_array_equal(image, before)
 

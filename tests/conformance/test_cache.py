@@ -109,7 +109,8 @@ def test_a_changed_file_is_read_anew(example: Example, tmp_path: Path, layout: s
         assert_same_bytes(read(each), changed)
         with mf.Feed(each, 2) as feed:
             assert len(list(feed)) == 4
-            assert feed.report().fields["x"].redone == 1
+            # Once more, if the next epoch has been begun.
+            assert feed.report().fields["x"].redone in (1, 2)
     path.unlink()
     with pytest.raises(mf.SampleError, match="does not exist"):
         read(cached, [BAD])

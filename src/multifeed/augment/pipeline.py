@@ -14,7 +14,7 @@ from multifeed.augment.base import Columnwise, Draws, NDArray, Pointwise, Size, 
 from multifeed.augment.draws import generator, uniforms, words
 from multifeed.augment.geometry import Geometry, RandomAffine
 from multifeed.augment.mix import Mix, Mixing
-from multifeed.augment.warp import Warp
+from multifeed.augment.warp import Move, Warp
 from multifeed.errors import DeclarationError, lines, near
 from multifeed.fields.base import Base, Columnar, Derived, Field, Made, PerSample, Told
 from multifeed.fields.frame import Frame, resizing
@@ -34,7 +34,7 @@ class Shot:
         start: The first slot.
         draw: 0 for the draw that the batch has.
         draws: The parameters of each transform, in order.
-        matrices: For each field that is warped, ``float64[slots, 2, 3]``.
+        moves: For each field that is warped, what its warp does for each slot.
         domain: Whose draws they are: 0 for the samples of the batch, 1 + the number of a mix for the
             partners that it mixes them with.
         partners: The draws of those partners, by the number of the mix.
@@ -45,7 +45,7 @@ class Shot:
     start: int
     draw: int
     draws: Sequence[Draws]
-    matrices: Mapping[str, NDArray]
+    moves: Mapping[str, Sequence[Move]]
     domain: int = 0
     partners: Mapping[int, Shot] = field(default_factory=dict)
 
@@ -143,15 +143,19 @@ class Pipeline:
         )
         if self._warp is None and base_spec == spec:
             return values, self.reader.decode(row, loaded, values)
-        base = self.scratch.array("base", base_spec.shape, base_spec.dtype)
-        told = self.reader.decode(row, loaded, base)
+        seen = self.reader.view(row, loaded)
+        if seen is None:
+            base = self.scratch.array("base", base_spec.shape, base_spec.dtype)
+            told = self.reader.decode(row, loaded, base)
+        else:
+            base, told = seen
         if self._warp is None:
             resize(base, values, self.base.interpolation, antialias=self.base.antialias)
         else:
             # Label maps may have no axis of channels.
             pixels = base.reshape(*base.shape[:2], -1)
             target = values.reshape(*values.shape[:2], -1)
-            self._warp.apply(pixels, shot.matrices[self.name][place], target)
+            self._warp.apply(pixels, shot.moves[self.name][place], target)
         return values, told
 
     def frame(self, told: Told, shot: Shot, place: int) -> Told:
@@ -168,7 +172,7 @@ class Pipeline:
         if not isinstance(told, Frame):
             return told
         if self._warp is not None:
-            return told.then(self._warp.shown(shot.matrices[self.name][place]))
+            return told.then(self._warp.shown(shot.moves[self.name][place].matrix))
         return told if base == size else told.then(resizing((base[0], base[1]), (size[0], size[1])))
 
     def finish(self, values: NDArray, out: NDArray) -> None:
@@ -332,14 +336,14 @@ class Augmentation:
             numbers = uniforms(seed, epoch, stream, start, stop, count, draw=draw)
             draws.append({} if domain and isinstance(each, Mixing) else each.draw(numbers))
         # Fields that move together, from and to one size, have one matrix.
-        known: dict[Any, NDArray] = {}
-        matrices = {}
+        known: dict[Any, list[Move]] = {}
+        moves = {}
         for name, warp in self._warps.items():
-            moves = (warp, *(number for number, _ in self._geometry[name]))
-            if moves not in known:
-                known[moves] = self._matrices(name, draws)
-            matrices[name] = known[moves]
-        return Shot(seed, epoch, start, draw, draws, matrices, domain)
+            together = (warp, *(number for number, _ in self._geometry[name]))
+            if together not in known:
+                known[together] = warp.moves(self._matrices(name, draws))
+            moves[name] = known[together]
+        return Shot(seed, epoch, start, draw, draws, moves, domain)
 
     def partner(self, mixing: Mixing) -> dict[str, NDArray]:
         """Return this thread's memory for the `companions` of a mix, and for their copies, by name."""

@@ -11,8 +11,9 @@ A window of an image that is not interpolated is never moved.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -45,6 +46,23 @@ _MOST_BORDER = 5
 _MOST_MOVE = 0.5
 # Places that differ by less than this share of a pixel are one.
 _EXACT = 1e-6
+
+
+class Move(NamedTuple):
+    """What a warp does for one slot, worked out for many at a time.
+
+    Args:
+        matrix: ``float64[2, 3]``, one of `Warp.pixels`.
+        window: The whole pixels (top, left, height, width) that are shown, if that is all there is.
+        margins: How wide a border the base image needs (top, bottom, left, right); None where it is
+            reduced first.
+        inside: ``float64[2, 3]``, the matrix for the image with that border.
+    """
+
+    matrix: NDArray
+    window: tuple[int, int, int, int] | None
+    margins: tuple[int, int, int, int] | None
+    inside: NDArray
 
 
 @dataclass(frozen=True)
@@ -97,42 +115,91 @@ class Warp:
         pixels[kept, 1, 1], pixels[kept, 1, 2] = y[kept].T
         return pixels
 
-    def apply(self, image: NDArray, matrix: NDArray, out: NDArray) -> None:
+    def moves(self, pixels: NDArray) -> list[Move]:
+        """Return what is done for some slots.
+
+        Args:
+            pixels: ``float64[slots, 2, 3]``, as `pixels` returns them.
+        """
+        are_windows, windows = self._windows(pixels)
+        shrinks = np.hypot(pixels[:, :, 0], pixels[:, :, 1]).max(1) >= 2
+        is_nearest = self.interpolation == "nearest"
+        margins = np.zeros((len(pixels), 4), np.int64)
+        if not is_nearest:
+            margins = self._margins(pixels, self.base)
+        inside = pixels.copy()
+        inside[:, :, 2] += margins[:, [2, 0]]
+        listed = zip(
+            pixels,
+            are_windows.tolist(),
+            windows.tolist(),
+            (shrinks & (not is_nearest)).tolist(),
+            margins.tolist(),
+            inside,
+            strict=True,
+        )
+        return [
+            Move(
+                matrix,
+                tuple(window) if is_window else None,
+                None if is_shrunk else tuple(margin),
+                placed,
+            )
+            for matrix, is_window, window, is_shrunk, margin, placed in listed
+        ]
+
+    def apply(self, image: NDArray, move: Move, out: NDArray) -> None:
         """Warp one base image, ``[height, width, channels]``, into `out`.
 
         Args:
             image: The base image, of one of `DTYPES`.
-            matrix: ``float64[2, 3]``, one of `pixels`.
+            move: One of `moves`.
             out: ``[rows, columns, channels]`` of the same dtype.
         """
-        window = self._window(matrix)
+        window = move.window
+        if window is not None:
+            self._show(image, move.matrix, window, out)
+        elif out.dtype in _STAND_INS:
+            self._apply_stand_in(image, move, out)
+        elif out.shape[2] > _CHANNELS:
+            self._apply_in_parts(image, move, out)
+        else:
+            self._warp(image, move, out)
+
+    def _show(
+        self, image: NDArray, matrix: NDArray, window: tuple[int, int, int, int], out: NDArray
+    ) -> None:
+        """Copy or resize a window, mirrored or not."""
         upside_down, mirrored = matrix[1, 1] < 0, matrix[0, 0] < 0
-        if window is not None and (window[2], window[3]) == self.size:
+        if (window[2], window[3]) == self.size:
             _flip(_part(image, window), out, upside_down, mirrored)
         elif out.dtype in _STAND_INS:
-            self._apply_stand_in(image, matrix, out)
+            stand_in = _STAND_INS[out.dtype]
+            resized = np.empty(out.shape, stand_in)
+            self._show(image.astype(stand_in), matrix, window, resized)
+            _settle(resized, out)
         elif out.shape[2] > _CHANNELS:
-            for first in range(0, out.shape[2], _CHANNELS):
-                some = slice(first, first + _CHANNELS)
-                part = np.ascontiguousarray(image[:, :, some])
-                warped = np.empty((*self.size, part.shape[2]), out.dtype)
-                self.apply(part, matrix, warped)
-                out[:, :, some] = warped
-        elif window is None:
-            self._warp(image, matrix, out)
+            for some, part in _parts(image):
+                resized = np.empty((*self.size, part.shape[2]), out.dtype)
+                self._show(part, matrix, window, resized)
+                out[:, :, some] = resized
         else:
             resize(_part(image, window), out, self.interpolation, antialias=self.antialias)
             if upside_down or mirrored:
                 _flip(out.copy(), out, upside_down, mirrored)
 
-    def _apply_stand_in(self, image: NDArray, matrix: NDArray, out: NDArray) -> None:
+    def _apply_in_parts(self, image: NDArray, move: Move, out: NDArray) -> None:
+        """Warp some channels after the others."""
+        for some, part in _parts(image):
+            warped = np.empty((*self.size, part.shape[2]), out.dtype)
+            self.apply(part, move, warped)
+            out[:, :, some] = warped
+
+    def _apply_stand_in(self, image: NDArray, move: Move, out: NDArray) -> None:
         """Warp by way of a dtype that OpenCV knows."""
-        stand_in = _STAND_INS[out.dtype]
-        warped = np.empty(out.shape, stand_in)
-        self.apply(image.astype(stand_in), matrix, warped)
-        if out.dtype.kind in "iu" and stand_in.kind == "f":
-            np.rint(warped, out=warped)
-        out[...] = warped
+        warped = np.empty(out.shape, _STAND_INS[out.dtype])
+        self.apply(image.astype(warped.dtype), move, warped)
+        _settle(warped, out)
 
     def shown(self, matrix: NDArray) -> NDArray:
         """Return where `apply` puts a place of the base image, ``float64[2, 3]``.
@@ -147,33 +214,33 @@ class Warp:
         there = 0.5 - inverse @ (matrix[:, 2] + 0.5)
         return np.column_stack([inverse, there])
 
-    def _window(self, matrix: NDArray) -> tuple[int, int, int, int] | None:
-        """Return the whole pixels (top, left, height, width) that are shown, if that is all there is."""
-        (xx, xy, x), (yx, yy, y) = matrix.tolist()
-        if xy or yx:
-            return None
-        rows, columns = self.size
-        # From the outer edge of the first pixel to that of the last, whichever of them is left.
-        left, right = sorted((x - 0.5 * xx + 0.5, x + (columns - 0.5) * xx + 0.5))
-        top, bottom = sorted((y - 0.5 * yy + 0.5, y + (rows - 0.5) * yy + 0.5))
-        edges = (top, left, bottom, right)
-        whole = [round(edge) for edge in edges]
-        is_whole = all(abs(a - b) < _EXACT for a, b in zip(edges, whole, strict=True))
-        top, left, bottom, right = whole
-        if not is_whole or top < 0 or left < 0 or bottom > self.base[0] or right > self.base[1]:
-            return None
-        return top, left, bottom - top, right - left
+    def _windows(self, pixels: NDArray) -> tuple[NDArray, NDArray]:
+        """Return which slots show just a window of whole pixels, and its (top, left, height, width)."""
+        sizes = np.array(self.size)
+        # By rows, then by columns, as sizes are.
+        steps = pixels[:, [1, 0], [1, 0]]
+        starts = pixels[:, [1, 0], [2, 2]]
+        # From the outer edge of the first pixel to that of the last, whichever of them comes first.
+        one, other = starts - 0.5 * steps + 0.5, starts + (sizes - 0.5) * steps + 0.5
+        edges = np.concatenate([np.minimum(one, other), np.maximum(one, other)], 1)
+        whole = np.rint(edges)
+        fits = (np.abs(edges - whole) < _EXACT).all(1)
+        fits &= (whole[:, :2] >= 0).all(1) & (whole[:, 2:] <= self.base).all(1)
+        fits &= (pixels[:, 0, 1] == 0) & (pixels[:, 1, 0] == 0)
+        whole[:, 2:] -= whole[:, :2]
+        return fits, whole.astype(np.int64)
 
-    def _warp(self, image: NDArray, matrix: NDArray, out: NDArray) -> None:
+    def _warp(self, image: NDArray, move: Move, out: NDArray) -> None:
+        margins, matrix = move.margins, move.inside
+        if margins is None:
+            image, matrix = _reduced(image, move.matrix)
+            height, width = image.shape[:2]
+            top, below, left, after = self._margins(matrix[None], (height, width))[0].tolist()
+            margins = top, below, left, after
+            matrix = matrix + [[0, 0, left], [0, 0, top]]
         is_nearest = self.interpolation == "nearest"
         # Four channels fill a vector register: half to two thirds of the time that three take.
         widens = out.shape[2] == 3 and out.dtype == np.uint8 and not is_nearest
-        if not is_nearest:
-            image, matrix = _reduced(image, matrix)
-        margins = (0, 0, 0, 0) if is_nearest else self._margins(image, matrix)
-        if any(margins):
-            top, _, left, _ = margins
-            matrix = matrix + [[0, 0, left], [0, 0, top]]
         if widens:
             image = self._widened(image, margins)
         elif any(margins):
@@ -201,26 +268,25 @@ class Warp:
             cv2.copyMakeBorder(inner, *margins, _BORDERS[self.fill], dst=whole)
         return whole
 
-    def _margins(self, image: NDArray, matrix: NDArray) -> tuple[int, int, int, int]:
-        """Return how wide a border is needed (top, bottom, left, right) that the output stays inside.
+    def _margins(self, pixels: NDArray, size: Size) -> NDArray:
+        """Return how wide borders are needed that outputs stay inside, ``int64[slots, 4]``.
 
-        OpenCV computes what is beyond an image place by place, which takes half as long again. With a
-        border, all is inside, and values differ by 1 level at 2 of 10,000 pixels: that is how float32
-        places are rounded.
+        At the top, bottom, left and right. OpenCV computes what is beyond an image place by place, which
+        takes half as long again. With a border, all is inside, and values differ by 1 level at 2 of
+        10,000 pixels: that is how float32 places are rounded.
         """
         if self.fill == "constant":
-            return 0, 0, 0, 0
-        height, width = image.shape[:2]
-        (xx, xy, x), (yx, yy, y) = matrix.tolist()
-        down, right = self.size[0] - 1, self.size[1] - 1
-        # A pixel more than is needed, since places are rounded.
-        left = max(1 - math.floor(x + min(xx, 0) * right + min(xy, 0) * down), 0)
-        top = max(1 - math.floor(y + min(yx, 0) * right + min(yy, 0) * down), 0)
-        after = max(math.ceil(x + max(xx, 0) * right + max(xy, 0) * down) + 2 - width, 0)
-        below = max(math.ceil(y + max(yx, 0) * right + max(yy, 0) * down) + 2 - height, 0)
-        if (height + top + below) * (width + left + after) > _MOST_BORDER * height * width:
-            return 0, 0, 0, 0
-        return top, below, left, after
+            return np.zeros((len(pixels), 4), np.int64)
+        (height, width), far = size, np.array([self.size[1] - 1, self.size[0] - 1])
+        linear, first = pixels[:, :, :2], pixels[:, :, 2]
+        # (x, y). A pixel more than is needed, since places are rounded.
+        before = 1 - np.floor(first + np.minimum(linear, 0) @ far)
+        behind = np.ceil(first + np.maximum(linear, 0) @ far) + 2 - [width, height]
+        (left, top), (after, below) = np.maximum(before, 0).T, np.maximum(behind, 0).T
+        area = (height + top + below) * (width + left + after)
+        kept = area <= _MOST_BORDER * height * width
+        margins: NDArray = np.where(kept, [top, below, left, after], 0).T.astype(np.int64)
+        return margins
 
 
 _own = Scratch()
@@ -272,6 +338,20 @@ def _reduced(image: NDArray, matrix: NDArray) -> tuple[NDArray, NDArray]:
 def _part(image: NDArray, window: tuple[int, int, int, int]) -> NDArray:
     top, left, height, width = window
     return image[top : top + height, left : left + width]
+
+
+def _parts(image: NDArray) -> Iterator[tuple[slice, NDArray]]:
+    """Yield as many channels of an image as OpenCV takes at a time, and which they are."""
+    for first in range(0, image.shape[2], _CHANNELS):
+        some = slice(first, first + _CHANNELS)
+        yield some, np.ascontiguousarray(image[:, :, some])
+
+
+def _settle(values: NDArray, out: NDArray) -> None:
+    """Write the values of a stand-in."""
+    if out.dtype.kind in "iu" and values.dtype.kind == "f":
+        np.rint(values, out=values)
+    out[...] = values
 
 
 def _flip(image: NDArray, out: NDArray, upside_down: bool, mirrored: bool) -> None:

@@ -162,6 +162,11 @@ class CachedRows(PerSample):
         packing.unpack(packing.pack(values), out)
         return told
 
+    def view(self, row: int, loaded: Any) -> tuple[NDArray, Told] | None:
+        if not isinstance(loaded, _Hit) or loaded.column.values is None:
+            return None
+        return loaded.column.values[loaded.place], loaded.column.told(loaded.place)
+
     def fill(self, row: int) -> NDArray | None:
         return self.original.fill(row)
 

@@ -139,6 +139,10 @@ class Columnar(ABC):
             RowError: If a row was read on its own, and that raised.
         """
 
+    def view(self, row: int) -> NDArray | None:
+        """Return row `row`, ``[*spec.shape]``, where it lies in memory as it is; None if it does not."""
+        return None
+
 
 class PerSample(ABC):
     """Reads one row at a time, usually from a file. `spec` says what it looks like.
@@ -168,6 +172,13 @@ class PerSample(ABC):
         Raises:
             BadValue: As `load`.
         """
+
+    def view(self, row: int, loaded: Any) -> tuple[NDArray, Told] | None:
+        """Return what `decode` would write, where it lies in memory as it is, and what it would tell.
+
+        None if it has to be decoded. Nobody writes to it.
+        """
+        return None
 
     def fill(self, row: int) -> NDArray | None:
         """Return what the field yields for row `row` if it is missing there; None if it is not.

@@ -71,7 +71,8 @@ class Gather(Columnar):
         padding: Padding | None = None,
     ) -> None:
         self.spec = spec
-        self._values, self._index = values, index
+        # Of a memmap, every view would be one too, which costs a microsecond each.
+        self._values, self._index = np.asarray(values), index
         self._scale, self._padding = scale, padding
         flags = values.flags
         # Of an array in any other state, `take` copies the whole before it looks at the rows.
@@ -93,6 +94,13 @@ class Gather(Columnar):
         if self._padding is None:
             return None
         return Gathered(np.full(len(rows), min(self._values.shape[1], self._padding.length)))
+
+    def view(self, row: int) -> NDArray | None:
+        if not self._plain or self._padding is not None:
+            return None
+        place = row if self._index is None else self._index[row]
+        values: NDArray = self._values[place].reshape(self.spec.shape)
+        return values
 
 
 class GatherLists(Columnar):
@@ -168,3 +176,7 @@ class OneByOne(PerSample):
     def decode(self, row: int, loaded: None, out: NDArray) -> Told:
         found = self._inner.gather(np.array([row]), out[None])
         return None if found is None else found.told(0)
+
+    def view(self, row: int, loaded: None) -> tuple[NDArray, Told] | None:
+        values = self._inner.view(row)
+        return None if values is None else (values, None)
