@@ -518,6 +518,18 @@ class Dataset:
             self._plan = (learned, Plan(readers, self.structure, self._key_of()))
         return self._plan[1]
 
+    def move_rows(self, mover: Callable[[pa.Table], pa.Table]) -> None:
+        """Let the row table stand elsewhere, such as in shared memory, for all parts that look at it.
+
+        Args:
+            mover: Function of a table that returns an equal one.
+        """
+        for source, _ in self.source.pieces():
+            source.columns.move(mover)
+        # What was compiled looks at the old one.
+        for part in (self, *(part for part, _ in self.family.parts())):
+            part._plan = None
+
     def _augmented(self, transforms: Sequence[Transform]) -> Plan:
         """Return the dataset compiled for reading with transforms."""
         learned = self.family.learned

@@ -30,7 +30,8 @@ _log = logging.getLogger("multifeed")
 class Loader(keras.utils.PyDataset):  # type: ignore[misc]
     """Batches of a dataset for `fit`, `evaluate` and `predict`, on every Keras backend.
 
-    It is a `Feed` in the shape of a `keras.utils.PyDataset`; all arguments are those of `Feed`.
+    It is a `Feed` in the shape of a `keras.utils.PyDataset`; all arguments are those of `Feed`, but
+    `processes` is by default what serves `fit` best.
 
     In `fit`, batches are served in the order of `rows`, whatever Keras' own ``shuffle=True`` (its
     default, which permutes indices) asks for: between the begin and the end of an epoch, the k-th new
