@@ -181,6 +181,8 @@ class Plan:
         """Write the fields that are augmented: all of a slot's together, which one may compare."""
         told: dict[str, list[Told]] = {name: [] for name in augmentation.pipelines}
         spent = {name: Spent() for name in augmentation.pipelines}
+        for pipeline in augmentation.pipelines.values():
+            pipeline.reader.expect(rows[start:stop])
         slots = {name: _slots(out[name], start, stop) for name in augmentation.written}
         for slot in range(start, stop):
             places = {name: each[slot - start] for name, each in slots.items()}
@@ -312,6 +314,7 @@ class Plan:
         """Write rows of a field to their places; return what the reader told of each."""
         told: list[Told] = []
         row, end = 0, perf_counter()
+        reader.expect(rows)
         try:
             for row, place in zip(rows.tolist(), places, strict=True):
                 begin = end

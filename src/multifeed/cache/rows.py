@@ -142,6 +142,15 @@ class CachedRows(PerSample):
         self.original = original
         self._scratch = Scratch()
 
+    def expect(self, rows: NDArray) -> None:
+        if self.kept.packing is not None or self.spec.nbytes < _LARGE_BYTES:
+            return
+        places = rows if self.index is None else self.index[rows]
+        shards, inside = np.divmod(places, self.store.per_shard)
+        columns = self.store.columns(shards.tolist(), self.kept.name)
+        each = zip(columns, inside.tolist(), strict=True)
+        self.store.expect([column.values[place] for column, place in each if column is not None])
+
     def load(self, row: int) -> Any:
         if self.original.fill(row) is not None:
             return self.original.load(row)
@@ -211,6 +220,9 @@ class _Finished(PerSample):
         self.spec = base.final
         self._rows, self._base = rows, base
         self._scratch = Scratch()
+
+    def expect(self, rows: NDArray) -> None:
+        self._rows.expect(rows)
 
     def load(self, row: int) -> Any:
         return self._rows.load(row)
@@ -312,8 +324,10 @@ class CachedColumn(Columnar):
         found = [(cast(Column, columns[slot]), places[slot]) for slot in there]
         are_fresh = fresh(found)
         if len(there) == len(columns) and all(are_fresh):
+            each = [column.values[place : place + 1] for column, place in found]
+            store.expect(each)
             # In one call, which copies each row as one piece: at the speed of memory.
-            np.concatenate([column.values[place : place + 1] for column, place in found], out=out)
+            np.concatenate(each, out=out)
             return []
         kept = set()
         for slot, (column, place), is_fresh in zip(there, found, are_fresh, strict=True):

@@ -153,6 +153,10 @@ class PerSample(ABC):
 
     spec: Spec
 
+    def expect(self, rows: NDArray) -> None:
+        """Note that these rows, ``int64[n]``, will be read now, one after the other."""
+        return
+
     @abstractmethod
     def load(self, row: int) -> Any:
         """Return what row `row` of the dataset is made from: usually the bytes of a file.
