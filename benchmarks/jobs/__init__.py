@@ -37,6 +37,8 @@ JOBS: dict[str, Job | Weighing] = {
     **fit_wait.JOBS,
     "overhead": loader_cost.OVERHEAD,
     "startup": loader_cost.STARTUP,
+    "transport": loader_cost.TRANSPORT,
+    "boundary": loader_cost.BOUNDARY,
     "first_batch": first_batch.JOB,
     "memory_images": memory.IMAGES,
     "memory_numbers": memory.NUMBERS_ONLY,

@@ -55,6 +55,46 @@ class _Asleep(_Nothing):
         out[...] = row
 
 
+@dataclass(frozen=True)
+class Blank(Field):
+    """An image of which one pixel is written."""
+
+    column: str
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def check(self, columns: Any) -> None:
+        pass
+
+    def spec(self, columns: Any, learned: Any) -> Any:
+        return _IMAGE
+
+    def bind(self, source: Any, learned: Any) -> Any:
+        return _Blank()
+
+
+_IMAGE = mf.Spec((224, 224, 3), "uint8")
+
+
+class _Blank(PerSample):
+    spec = _IMAGE
+
+    def load(self, row: int) -> None:
+        return None
+
+    def decode(self, row: int, loaded: None, out: np.ndarray) -> None:
+        out[0, 0, 0] = row % 256
+
+
+def images_data(samples: int) -> Any:
+    """Return a data set of two such images, with a target."""
+    columns = {"row": np.arange(samples), "target": np.zeros(samples, np.float32)}
+    inputs = {"left": Blank("row"), "right": Blank("row")}
+    return mf.Dataset(columns, inputs=inputs, targets=mf.Numeric("target"))
+
+
 def idle_data(samples: int, sleep_s: float = 0.0) -> Any:
     """Return a data set of such samples, with a target."""
     columns = {"row": np.arange(samples), "target": np.zeros(samples, np.float32)}

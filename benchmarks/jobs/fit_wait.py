@@ -37,10 +37,9 @@ def multifeed(
 
     sample_s = WORKERS * _STEP_S / _SUPPLY / BATCH_SIZE
     data = idle_data(samples, sample_s - _oversleep_s(sample_s))
-    options = {"processes": processes} if processes else {}
 
     def feeder() -> Any:
-        return mf.Loader(data, BATCH_SIZE, shuffle=True, workers=WORKERS, **options)
+        return mf.Loader(data, BATCH_SIZE, shuffle=True, workers=WORKERS, processes=processes)
 
     return _fitted(feeder, samples, busy)
 

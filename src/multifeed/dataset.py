@@ -129,8 +129,10 @@ class Dataset:
                     lines(f"the row table has no key column {name!r}.", near(name, columns.names))
                 )
             check_key(name, columns[name])
-        # A table stands in the source, from where it may be moved to shared memory.
-        self._rows: Any = None if isinstance(rows, pa.Table) else rows
+        self._rows: Any = rows
+        if isinstance(rows, pa.Table):
+            # It may be moved to shared memory: only one place must know it.
+            self._rows, columns.given = None, rows
         self.source: Rows = Source(
             columns, None, None if root is None else os.path.abspath(root), allow_outside
         )

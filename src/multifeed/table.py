@@ -42,6 +42,8 @@ class Columns:
         self._is_mapping = arrays is not None
         self._arrays = dict(arrays or {})
         self.names = list(names or [*arrow.column_names, *self._arrays])
+        # The table that they are of, as the user gave it.
+        self.given: pa.Table | None = None
         lengths = dict.fromkeys(arrow.column_names, arrow.num_rows)
         self.count = one_length(lengths | {name: len(a) for name, a in self._arrays.items()})
 
@@ -84,13 +86,13 @@ class Columns:
         Args:
             mover: Function of a table that returns an equal one.
         """
-        self._arrow = mover(self._arrow)
+        self._arrow, self.given = mover(self._arrow), None
 
     def take(self, index: np.ndarray | None) -> pa.Table | dict[str, Any]:
         """Return the rows at `index`, all by default, in the form that the columns came in."""
         if index is None:
             if not self._is_mapping:
-                return self._arrow
+                return self._arrow if self.given is None else self.given
             return {name: self[name] for name in self.names}
         table = self._arrow.take(pa.array(index))
         if not self._is_mapping:
