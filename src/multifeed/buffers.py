@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ class Pool:
         specs: What one row of each field is.
         keep_bytes: How much memory that came back is kept for later, about; more is freed.
         free: Where that is kept; another pool may have left some there. By default, nobody has.
-        allocate: Function of a size that returns memory, aligned.
+        allocate: For each of the `arenas`, a function of a size that returns memory, aligned.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Pool:
         specs: Mapping[str, Spec],
         keep_bytes: int,
         free: Free | None = None,
-        allocate: Callable[[int], Array] = aligned,
+        allocate: Sequence[Callable[[int], Array]] = (aligned, aligned),
     ) -> None:
         self._specs = dict(specs)
         self._free = {} if free is None else free
@@ -122,15 +122,15 @@ class Pool:
             total = sum(count * spec.nbytes for spec in self._specs.values())
             keep = max(1, self._keep_bytes // max(total, 1))
             shelves = self._shelves[count] = [
-                _Shelf(each, keep, self._free.setdefault(each.size, deque()))
-                for each in arenas(self._specs, count)
+                _Shelf(each, keep, self._free.setdefault(each.size, deque()), allocate)
+                for each, allocate in zip(arenas(self._specs, count), self._allocate, strict=False)
             ]
         arrays: dict[str, Array] = {}
         for shelf in shelves:
             try:
                 memory = shelf.free.pop()
             except IndexError:
-                memory = self._allocate(shelf.arena.size)
+                memory = shelf.allocate(shelf.arena.size)
             # NumPy keeps the object that an array stands on as the base of every later view.
             holder = shelf.kind.from_buffer(memory)
             lease = _Lease(holder, self._take_back)
@@ -158,8 +158,11 @@ class Pool:
 class _Shelf:
     """The free pieces of memory of an arena."""
 
-    def __init__(self, arena: Arena, keep: int, free: deque[Array]) -> None:
+    def __init__(
+        self, arena: Arena, keep: int, free: deque[Array], allocate: Callable[[int], Array]
+    ) -> None:
         self.arena, self.keep, self.free = arena, keep, free
+        self.allocate = allocate
         self.kind: Any = ctypes.c_char * arena.size
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from multifeed.augment.base import Transform
 from multifeed.batch import Plan, allocate, cut
-from multifeed.buffers import Pool
+from multifeed.buffers import Pool, arenas
 from multifeed.dataset import Dataset
 from multifeed.errors import DeclarationError, lines
 from multifeed.fields.shared import at_least, at_least_one
@@ -51,6 +51,8 @@ _KEEP_BYTES = 2**30
 # Of these, what a feed that is closed leaves for the next one of its samples: the validation that comes
 # after each epoch, or the next fold, need not wait for fresh pages.
 _LEAVE_BYTES = 2**28
+# Batches that memory is reserved for at first; there is more where more are wanted.
+_MOST_AHEAD = 16
 # What shared memory is kept for later: all of it, since it is given back as a whole.
 _KEEP_ALL = 2**62
 # Bytes of a batch from which on gathering it from memory is worth a thread.
@@ -187,8 +189,7 @@ class Feed:
             1, min(prefetch or _enough(workers_in_all, batch_size), prefetch_bytes // batch_bytes)
         )
         if self._shared is not None:
-            allocate = Slabs(self._shared.memory, (self.prefetch + 2) * batch_bytes)
-            self._pool = Pool(specs, _KEEP_ALL, allocate=allocate)
+            self._pool = self._shared.pool(batch_size, self.prefetch)
         else:
             keep_bytes = max(_KEEP_BYTES, (self.prefetch + 4) * batch_bytes)
             self._pool = Pool(specs, keep_bytes, data.family.free)
@@ -353,6 +354,8 @@ class Feed:
 
     def close(self) -> None:
         """Stop the threads and drop what was built ahead. Using the feed again starts it anew."""
+        if self._process != os.getpid():
+            self._after_fork()
         with self._lock:
             runs = [*self._runs.values(), *self._borrowed]
             self._runs.clear()
@@ -457,6 +460,9 @@ class Feed:
         if self._crew is not None:
             self._crew.forget()
             self._crew = None
+        if self._shared is not None:
+            # The parent's workers go on writing to the memory that it has.
+            self._pool = self._shared.pool(self.batch_size, self.prefetch)
 
 
 class _Shared:
@@ -472,7 +478,21 @@ class _Shared:
         self.program: Packed = packed(BatchProgram(make()))
         # Here, too, its arrays are those in shared memory: what the others were made of can go.
         self.recipe: Recipe = self.program.unpack().recipe
-        self.memory = SharedFile()
+        self.memory: list[SharedFile] = []
+
+    def pool(self, batch_size: int, ahead: int) -> Pool:
+        """Return the pool of batches that the worker processes write, in new shared memory.
+
+        A file for each of the arenas: whoever keeps the labels of an epoch must not keep its images.
+        """
+        specs = self.recipe.plan.specs
+        layouts = arenas(specs, batch_size)
+        self.memory = [SharedFile() for _ in layouts]
+        count = min(ahead, _MOST_AHEAD) + 2
+        allocate = [
+            Slabs(file, count * arena.size) for file, arena in zip(self.memory, layouts, strict=True)
+        ]
+        return Pool(specs, _KEEP_ALL, allocate=allocate)
 
 
 class _Tally:

@@ -25,10 +25,12 @@ class Folder:
     Args:
         start: Folder that relative names start from; None for the working directory.
         confined: Whether names must stay under it, symbolic links followed.
+        base: Where `start`, and names without one, start from; None for the working directory.
     """
 
     start: str | None
     confined: bool
+    base: str | None = None
 
     def path(self, name: str) -> str:
         """Return the path of a file name."""
@@ -42,6 +44,8 @@ class Folder:
                 content.
         """
         path = self.path(name)
+        if self.base is not None:
+            path = os.path.join(self.base, path)
         if self.confined:
             self._refuse_outside(path)
         return read_file(path)

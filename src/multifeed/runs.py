@@ -38,6 +38,8 @@ _TASK_S = 0.0005
 _LOOK_BATCHES = 8
 # Batches that a worker process has lately been asked for: their rows and draws are worked out once.
 _KNOWN_BATCHES = 8
+# What a whole number on the board can hold.
+_MOST_NUMBER = 2**62
 # Shared memory is handed out in pages, and grows by no more than this at a time.
 _PAGE = 4_096
 _MOST_GROWTH = 2**28
@@ -186,7 +188,7 @@ class ProcessRun(Run):
         numbers: Iterator[int],
         *,
         crew: Crew,
-        memory: SharedFile,
+        memory: Sequence[SharedFile],
         pieces: Pieces,
         ahead: int,
     ) -> None:
@@ -230,16 +232,23 @@ class ProcessRun(Run):
         """Hand batches in until as many are under way as may be."""
         while self._next is not None and len(self._pending) < self._ahead:
             number = self._next
+            if number > _MOST_NUMBER:
+                return
             count = len(self._rows(number))
             buffers = self._pool.lease(self._recipe.batch_size)
-            places = [self._memory.place_of(address_of(buffers[name])) for name in self._firsts]
+            files = zip(self._memory, self._firsts, strict=True)
+            places = [file.place_of(address_of(buffers[name])) for file, name in files]
             pieces = self._pieces(count)
             tasks = tasks_of(self._recipe, count, pieces)
-            ticket = self._crew.submit([number, pieces, *places], tasks, buffers)
-            if ticket is None:
+            if (
+                self._crew.submit([number, pieces, *places], tasks, buffers, self._noter(buffers, count))
+                is None
+            ):
                 return
-            self._pending.append((ticket, buffers, count))
             self._next = next(self._numbers, None)
+
+    def _noter(self, buffers: Buffers, count: int) -> Callable[[Ticket], None]:
+        return lambda ticket: self._pending.append((ticket, buffers, count))
 
     def _make_here(self) -> Batch:
         """Return the next batch, made in this thread: other runs have all the room there is."""
@@ -265,7 +274,9 @@ class BatchProgram:
 
     recipe: Recipe
 
-    def open(self, memory: SharedView, notes: memoryview) -> Callable[[Sequence[int], int], None]:
+    def open(
+        self, memory: Sequence[SharedView], notes: memoryview
+    ) -> Callable[[Sequence[int], int], None]:
         """Return the function that does a task; see `workers.worker.Program`."""
         import cv2
 
@@ -277,7 +288,7 @@ class BatchProgram:
 class _Maker:
     """Does the tasks of batches in a worker process."""
 
-    def __init__(self, program: BatchProgram, memory: SharedView, meter: Meter) -> None:
+    def __init__(self, program: BatchProgram, memory: Sequence[SharedView], meter: Meter) -> None:
         recipe = program.recipe
         self._recipe = recipe
         self._memory, self._meter = memory, meter
@@ -294,8 +305,8 @@ class _Maker:
     def _prepare(self, payload: tuple[int, ...]) -> Making:
         number, pieces, *places = payload
         buffers: Buffers = {}
-        for arena, place in zip(self._arenas, places, strict=False):
-            buffers |= arena.arrays(self._memory.at(place, arena.size))
+        for arena, file, place in zip(self._arenas, self._memory, places, strict=False):
+            buffers |= arena.arrays(file.at(place, arena.size))
         making = Making(self._recipe, number, self._rows(number), buffers, pieces)
         if len(self._known) >= _KNOWN_BATCHES:
             del self._known[next(iter(self._known))]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,11 +149,12 @@ def test_memory_is_recycled(pairs: mf.Dataset) -> None:
     with mf.Feed(pairs, 4, processes=2, prefetch=3) as feed:
         for _ in feed:
             pass
-        size, descriptors = feed._shared.memory.size, len(os.listdir("/proc/self/fd"))
+        size = sum(file.size for file in feed._shared.memory)
+        descriptors = len(os.listdir("/proc/self/fd"))
         for _ in range(20):
             for _batch in feed:
                 assert feed._pool.leased <= 5 * 2
-        assert feed._shared.memory.size == size
+        assert sum(file.size for file in feed._shared.memory) == size
         assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
@@ -514,3 +517,141 @@ def test_a_slow_sample_does_not_idle_the_others() -> None:
         done = [batch[0].ravel() for batch in feed]
     # Those of the batch itself, but for the ones that stand behind the slow sample in its task.
     assert np.concatenate(done[1:8]).max() < done[0][0]
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "sys.exit(0)", "feed.close(); os._exit(0)"])
+def test_a_forked_child_that_ends_changes_no_batch_of_its_parent(end: str) -> None:
+    """However it ends, and whether it used the feed: workers, and held batches, are its parent's."""
+    script = f"""
+        import os, sys, warnings
+        warnings.simplefilter("ignore")
+        import numpy as np
+        import multifeed as mf
+        data = mf.Dataset({{"x": np.arange(400.0)}}, inputs=mf.Array("x", preprocess=lambda a: a + 1))
+        feed = mf.Feed(data, 4, shuffle=True, processes=2)
+        batches = iter(feed)
+        held = next(batches)[0]
+        before = held.copy()
+        if os.fork() == 0:
+            {end}
+        if os.fork() == 0:
+            for epoch in range(3):
+                feed.take(epoch, 3)
+            {end}
+        for step, batch in enumerate(batches, 1):
+            assert (batch[0] == feed.batch(0, step)[0]).all()
+        for _ in range(2):
+            os.wait()
+        assert (held == before).all()
+        assert step == 99
+        feed.close()
+    """
+    ended = run(script)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_an_error_that_is_its_own_cause_ends() -> None:
+    """``raise error from error`` is a circle of causes."""
+
+    def fail(array: np.ndarray) -> np.ndarray:
+        try:
+            raise ValueError("no")
+        except ValueError as error:
+            raise error from error
+
+    data = mf.Dataset(
+        {"x": np.arange(4.0)}, inputs=mf.Array("x", shape=(1,), preprocess=fail_later(fail))
+    )
+    with mf.Feed(data, 2, processes=1) as feed, pytest.raises(mf.SampleError, match="no"):
+        next(iter(feed))
+
+
+def fail_later(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that lets the zeros pass with which fields try it at declaration."""
+    return lambda array: function(array) if array.any() else array
+
+
+def test_a_worker_is_missed_though_another_process_holds_its_pipes(tmp_path: Path) -> None:
+    """Its death is seen, not only heard: what it has forked may live on."""
+
+    def fork(array: np.ndarray) -> np.ndarray:
+        if array[0] == 5 and os.getpid() != home and not mark.exists():
+            mark.touch()
+            if os.fork() == 0:
+                time.sleep(20)
+                os._exit(0)
+            os._exit(1)
+        return array
+
+    home, mark = os.getpid(), tmp_path / "mark"
+    data = mf.Dataset({"x": np.arange(12.0)}, inputs=mf.Array("x", shape=(1,), preprocess=fork))
+    start = time.monotonic()
+    with mf.Feed(data, 3, processes=1) as feed:
+        assert len(list(feed)) == 4
+    assert mark.exists()
+    assert time.monotonic() - start < 10
+
+
+def test_names_start_where_the_dataset_was_declared(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative names mean the same files whatever becomes of the working directory, in any process."""
+    monkeypatch.chdir(photos / "left")
+    names = {"file": [f"p{number:02}.jpg" for number in range(12)]}
+    data = mf.Dataset(names, inputs=mf.Image("file", size=16))
+    expected = mf.Feed(data, 3).batch(0, 1)
+    monkeypatch.chdir(photos / "right")
+    for processes in (0, 1):
+        with mf.Feed(data, 3, processes=processes) as feed:
+            assert_same(feed.batch(0, 1), expected)
+            assert_same(feed.take(0, 1), expected)
+            for worker in workers():
+                worker.kill()
+            assert_same(feed.take(0, 1), expected)
+
+
+def test_a_memmap_is_what_was_mapped_whatever_has_its_name_by_now(tmp_path: Path) -> None:
+    """Another file of the same name is not taken for it."""
+    np.save(tmp_path / "x.npy", np.arange(40.0))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    np.save(tmp_path / "new.npy", -np.arange(40.0))
+    (tmp_path / "new.npy").replace(tmp_path / "x.npy")
+    with mf.Feed(mf.Dataset({"x": mapped}, inputs=mf.Numeric("x")), 40, processes=1) as feed:
+        np.testing.assert_array_equal(next(iter(feed))[0].ravel(), np.arange(40.0))
+
+
+def test_modules_that_nobody_else_finds_go_along(tmp_path: Path) -> None:
+    """A plug-in that was loaded from its file is no module that a worker could import."""
+    (tmp_path / "plug.py").write_text("def half(array):\n    return array / 2\n")
+    spec = importlib.util.spec_from_file_location("plug_of_a_test", tmp_path / "plug.py")
+    assert spec is not None
+    plug = importlib.util.module_from_spec(spec)
+    sys.modules["plug_of_a_test"] = plug
+    assert spec.loader is not None
+    spec.loader.exec_module(plug)
+    data = mf.Dataset({"x": np.arange(4.0)}, inputs=mf.Array("x", shape=(1,), preprocess=plug.half))
+    with mf.Feed(data, 4, processes=1) as feed:
+        np.testing.assert_array_equal(next(iter(feed))[0].ravel(), [0, 0.5, 1, 1.5])
+
+
+def test_kept_labels_keep_no_images() -> None:
+    """Large fields and small ones lie in files of their own, also when the feed is gone."""
+    data = mf.Dataset(
+        {"x": np.zeros((64, 4096), np.uint8), "y": np.arange(64.0)},
+        inputs=mf.Array("x", preprocess=lambda array: array + 1),
+        targets=mf.Numeric("y"),
+    )
+    with mf.Feed(data, 8, processes=1) as feed:
+        kept = [batch[1] for batch in feed]
+        large, small = (weakref.ref(file) for file in feed._shared.memory)
+    del feed
+    gc.collect()
+    assert large() is None
+    assert small() is not None
+    assert np.concatenate(kept).ravel().tolist() == list(range(64))
+
+
+def test_numbers_that_no_message_can_hold_are_made_here() -> None:
+    """An epoch beyond all counting is served all the same."""
+    with mf.Feed(columns(100), 10, shuffle=True, processes=1) as feed:
+        assert_same(feed.take(2**61, 3), feed.batch(2**61, 3))

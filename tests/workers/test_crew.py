@@ -39,7 +39,9 @@ class Squares:
     mark: str = ""
     pause_s: float = 0.0
 
-    def open(self, memory: SharedView, notes: memoryview) -> Callable[[Sequence[int], int], None]:
+    def open(
+        self, memory: Sequence[SharedView], notes: memoryview
+    ) -> Callable[[Sequence[int], int], None]:
         def square(payload: Sequence[int], task: int) -> None:
             place, number, *_ = payload
             time.sleep(self.pause_s)
@@ -48,7 +50,7 @@ class Squares:
             if number + task == self.dies and not Path(self.mark).exists():
                 Path(self.mark).touch()
                 os._exit(7)
-            memory.at(place, 8 * TASKS).view(np.int64)[task] = (number + task) ** 2
+            memory[0].at(place, 8 * TASKS).view(np.int64)[task] = (number + task) ** 2
             notes[0] += 1
 
         return square
@@ -58,7 +60,9 @@ class Squares:
 class Broken:
     """A program that cannot begin."""
 
-    def open(self, memory: SharedView, notes: memoryview) -> Callable[[Sequence[int], int], None]:
+    def open(
+        self, memory: Sequence[SharedView], notes: memoryview
+    ) -> Callable[[Sequence[int], int], None]:
         raise OSError("no camera")
 
 
@@ -71,7 +75,7 @@ def crew_of(
     memory = file.grow(1_000 * 8 * TASKS)
     crew = Crew(
         packed(program),
-        file,
+        [file],
         processes=processes,
         threads=threads,
         tasks=TASKS,
@@ -142,7 +146,7 @@ def test_a_program_that_cannot_begin_is_told() -> None:
     """Its own error comes where a job is waited for."""
     with crew_of(Broken()) as (crew, hand_in):
         ticket, _ = hand_in(1)
-        with pytest.raises(OSError, match="no camera"):
+        with pytest.raises(WorkerError, match="could not begin: OSError: no camera"):
             crew.wait(ticket)
         assert crew.is_closed
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,6 +80,14 @@ class Rows(ABC):
         return as_arrow(values) if isinstance(values, np.ndarray) else values
 
 
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        # Somebody has deleted it: no relative name is to be had.
+        return None
+
+
 @dataclass(frozen=True)
 class Source(Rows):
     """Rows of one table.
@@ -87,12 +97,15 @@ class Source(Rows):
         index: ``int64[n]``, the row of `columns` that each row of the dataset is; None for all.
         root: Where relative file names start, or None for the folder of their table file.
         allow_outside: Whether file names may leave that folder.
+        home: Where all other relative names start: the working directory at the declaration.
     """
 
     columns: Columns
     index: NDArray | None
     root: str | None = None
     allow_outside: bool = False
+    # Whatever becomes of the working directory later, here or in worker processes.
+    home: str | None = dataclass_field(default_factory=_working_directory)
 
     def __len__(self) -> int:
         return self.columns.count if self.index is None else len(self.index)
@@ -114,10 +127,10 @@ class Source(Rows):
 
     def take(self, rows: NDArray) -> Source:
         index = rows if self.index is None else self.index[rows]
-        return Source(self.columns, index, self.root, self.allow_outside)
+        return replace(self, index=index)
 
     def like(self, columns: Columns) -> Source:
-        return Source(columns, None, self.root, self.allow_outside)
+        return replace(self, columns=columns, index=None)
 
     def table(self) -> Any:
         return self.columns.take(self.index)
@@ -140,7 +153,7 @@ class Source(Rows):
         origin = self.columns.folder(name)
         start = self.root if self.root is not None else origin
         confined = start is not None and not self.allow_outside
-        return Folder(start, confined=confined)
+        return Folder(start, confined, self.home)
 
 
 def as_arrow(values: NDArray) -> pa.Array:

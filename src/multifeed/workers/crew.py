@@ -18,17 +18,18 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass
+from functools import partial
 from itertools import count
-from typing import Any
+from typing import IO, Any, cast
 
 from multifeed.errors import DeclarationError, WorkerError, lines
 from multifeed.workers import board as boards
 from multifeed.workers import worker as workers
 from multifeed.workers.board import Board, Layout
-from multifeed.workers.memory import Packed, SharedFile
+from multifeed.workers.memory import Packed, SharedFile, no_room
 
 # How many workers are started anew after a death, before that is an error: so many for each whole
 # thousand jobs, and at the start.
@@ -41,7 +42,11 @@ _PATIENCE_S = 2.0
 # Words that fit into a pipe: 16 KiB is what all systems have.
 _QUEUE_TASKS = 2**14
 
-_BOOT = "import sys; sys.path[:] = {path!r}; from multifeed.workers.worker import main; main({config!r})"
+# What a worker is told comes by its standard input: a command line may be too long.
+_BOOT = (
+    "import json, sys; told = json.load(sys.stdin); sys.path[:] = told['path']; "
+    "from multifeed.workers.worker import main; main(told['config'])"
+)
 # Worker processes share the cores: what each calls must not start a thread for every one of them.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -75,7 +80,7 @@ class Crew:
 
     Args:
         program: A `worker.Program`, packed.
-        memory: The shared file that results are written to.
+        memory: The shared files that results are written to.
         processes: How many workers.
         threads: How many threads each has.
         tasks: How many tasks a job has at most.
@@ -86,7 +91,7 @@ class Crew:
     def __init__(
         self,
         program: Packed,
-        memory: SharedFile,
+        memory: Sequence[SharedFile],
         *,
         processes: int,
         threads: int,
@@ -111,7 +116,12 @@ class Crew:
         self._errors: dict[int, dict[int, BaseException]] = {}
         self._restarts = 0
         self._lock = threading.RLock()
-        self._pipes = _Pipes()
+        try:
+            self._pipes = _Pipes()
+        except OSError as error:
+            raise no_room(error) from error
+        self._starting = threading.Lock()
+        self._folder = os.getcwd()
         self._poll = select.poll()
         self._poll.register(self._pipes.woken, select.POLLIN)
         self._workers: list[_Process | None] = [None] * processes
@@ -133,13 +143,20 @@ class Crew:
         """Return where each worker notes its numbers; they stay when it has ended."""
         return [memoryview(each) for each in self._board.notes]
 
-    def submit(self, payload: Sequence[int], tasks: int, keeps: Any) -> Ticket | None:
+    def submit(
+        self,
+        payload: Sequence[int],
+        tasks: int,
+        keeps: Any,
+        note: Callable[[Ticket], None] = lambda ticket: None,
+    ) -> Ticket | None:
         """Hand a job in.
 
         Args:
             payload: What it is about: up to `board.PAYLOAD` whole numbers.
             tasks: How many tasks it has.
             keeps: What must live until all of them have ended.
+            note: Called with the ticket before anything may be interrupted: whoever has it can drop it.
 
         Returns:
             Its ticket; None if there is no room for it now.
@@ -151,12 +168,13 @@ class Crew:
             if not self._places:
                 return None
             ticket = Ticket(next(self._numbers), self._places.pop(), tasks, keeps)
+            self._tickets[ticket.number] = ticket
+            note(ticket)
             board, place = self._board, ticket.place
             board.payloads[place, : len(payload)] = payload
             board.flags[place, tasks:] = boards.DONE
             board.flags[place, :tasks] = boards.WAITS
             board.tickets[place] = ticket.number
-            self._tickets[ticket.number] = ticket
             if ticket.number % _JOBS_A_REFILL == 0:
                 self._restarts = 0
             os.write(self._pipes.queue, bytes([place]) * tasks)
@@ -188,6 +206,8 @@ class Crew:
     def drop(self, ticket: Ticket) -> None:
         """Forget a job; workers pass over those of its tasks that they have not begun."""
         with self._lock:
+            if self.is_closed:
+                return
             if self._tickets.pop(ticket.number, None) is not None:
                 self._board.tickets[ticket.place] = boards.NOBODY
                 self._dropped.append(ticket)
@@ -198,6 +218,8 @@ class Crew:
         """End the workers, and wait until they have."""
         self._stop.detach()
         with self._lock:
+            if self.is_closed:
+                return
             # What waits in the queue is wanted no more.
             self._board.tickets[:] = boards.NOBODY
             _stop(self._pipes, self._workers, _PATIENCE_S)
@@ -207,6 +229,12 @@ class Crew:
         """Leave the workers to their owner: this is another process, forked from that."""
         self._stop.detach()
         _running.discard(self)
+        if not self.is_closed:
+            # These are this process's own descriptors of what it must not touch.
+            self._pipes.end_queue()
+            self._pipes.close()
+        self._tickets.clear()
+        self._dropped.clear()
 
     def _sweep(self) -> None:
         """Take back the places of jobs that nobody writes for any more."""
@@ -219,18 +247,27 @@ class Crew:
 
     def _listen(self) -> None:
         """Wait for a word from any worker, hear what they say of errors, and see who has died."""
-        for handle, _ in self._poll.poll(1000 * _LOOK_S):
+        heard = self._poll.poll(1000 * _LOOK_S)
+        if not heard:
+            # What a worker has started may hold its pipe, so that its end is not heard.
+            for worker in self._workers:
+                if worker is not None and worker.has_ended() and worker.hear(self._errors) is not None:
+                    _undisturbed(partial(self._replace, worker))
+        for handle, _ in heard:
             if handle == self._pipes.woken:
                 with suppress(BlockingIOError):
                     os.read(handle, 65_536)
                 continue
-            process = next(each for each in self._workers if each is not None and each.errors == handle)
+            found = [each for each in self._workers if each is not None and each.errors == handle]
+            if not found:
+                continue
+            [process] = found
             lives = process.hear(self._errors)
             # Of jobs that were dropped meanwhile nobody wants to know.
             for number in self._errors.keys() - self._tickets.keys() - {workers.AT_START}:
                 del self._errors[number]
             if not lives:
-                self._replace(process)
+                _undisturbed(partial(self._replace, process))
 
     def _replace(self, process: _Process) -> None:
         """Give what a worker had claimed to others, after its end, and start another one."""
@@ -238,7 +275,13 @@ class Crew:
         at_start = self._errors.pop(workers.AT_START, None)
         if at_start is not None:
             self._fail()
-            raise at_start[0]
+            raise WorkerError(
+                lines(
+                    f"a worker process could not begin: {type(at_start[0]).__name__}: {at_start[0]}.",
+                    "Every module that your functions need must be found from sys.path; or pass "
+                    "processes=0.",
+                )
+            ) from at_start[0]
         if self._board.states[process.number] == boards.LEFT:
             self._start_missing()
             return
@@ -281,13 +324,27 @@ class Crew:
 
     def _start_missing(self) -> None:
         """Start the workers that are not there: not yet, or no longer, having had nothing to do."""
-        for number, process in enumerate(self._workers):
-            if process is not None and self._board.states[number] == boards.LEFT:
-                self._ended(process)
-            if self._workers[number] is None:
-                self._board.states[number] = boards.WORKS
-                started = self._workers[number] = self._started(number)
-                self._poll.register(started.errors, select.POLLIN)
+        missing = [
+            number
+            for number, process in enumerate(self._workers)
+            if process is None or self._board.states[number] == boards.LEFT
+        ]
+        if missing:
+            _undisturbed(partial(self._start, missing))
+
+    def _start(self, numbers: Sequence[int]) -> None:
+        with self._starting:
+            for number in numbers:
+                process = self._workers[number]
+                if process is not None and self._board.states[number] == boards.LEFT:
+                    self._ended(process)
+                if self._workers[number] is None and not self.is_closed:
+                    self._board.states[number] = boards.WORKS
+                    try:
+                        started = self._workers[number] = self._started(number)
+                    except OSError as error:
+                        raise no_room(error) from error
+                    self._poll.register(started.errors, select.POLLIN)
 
     def _started(self, number: int) -> _Process:
         if not sys.executable:
@@ -303,19 +360,19 @@ class Crew:
             life=self._pipes.life_end,
             board=self._file.handle,
             layout=astuple(self._layout),
-            memory=self._memory.handle,
+            memory=[each.handle for each in self._memory],
+            folder=self._folder,
             files=handles,
             program=self._program.parts,
             idle_s=self._idle_s,
         )
-        path = [os.path.abspath(each) for each in sys.path]
-        boot = _BOOT.format(path=path, config=json.dumps(asdict(config)))
-        passed = {config.queue, config.wake, config.errors, config.life, config.board, config.memory}
+        told = {"path": [os.path.abspath(each) for each in sys.path], "config": asdict(config)}
+        passed = {config.queue, config.wake, config.errors, config.life, config.board, *config.memory}
         try:
             running = subprocess.Popen(
-                [sys.executable, "-c", boot],
-                stdin=subprocess.DEVNULL,
-                pass_fds=sorted(passed.union(handles)),
+                [sys.executable, "-c", _BOOT],
+                stdin=subprocess.PIPE,
+                pass_fds=sorted(passed.union(handles, self._program.handles)),
                 env=_ONE_THREAD | os.environ,
                 # Ctrl-C is for the owner, who decides what becomes of its workers.
                 process_group=0,
@@ -325,6 +382,9 @@ class Crew:
             raise
         finally:
             os.close(write_errors)
+        # One that dies at once closes it; its end is heard elsewhere.
+        with suppress(BrokenPipeError), cast(IO[bytes], running.stdin) as pipe:
+            pipe.write(json.dumps(told).encode())
         return _Process(number, running, errors)
 
     def _raise(self, ticket: Ticket, first: int) -> None:
@@ -364,10 +424,12 @@ class _Process:
             end = head.size + size
             if len(self._heard) < end:
                 break
-            error = workers.unpack_error(self._heard[head.size : end])
-            errors.setdefault(ticket, {})[task] = error
-            self._heard = self._heard[end:]
+            packet, self._heard = self._heard[head.size : end], self._heard[end:]
+            errors.setdefault(ticket, {})[task] = workers.unpack_error(packet)
         return True
+
+    def has_ended(self) -> bool:
+        return self._running.poll() is not None
 
     def wait(self, patience_s: float) -> int:
         """Wait for its end, and bring it about if that takes too long; return its exit code."""
@@ -429,6 +491,29 @@ def _stop(pipes: _Pipes, processes: list[_Process | None], patience_s: float) ->
     pipes.close()
 
 
+def _undisturbed(act: Callable[[], None]) -> None:
+    """Do something in a thread of its own, which no Ctrl-C interrupts, and wait for it."""
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            act()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="multifeed-start")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+
+
+def _forget_all() -> None:
+    """Leave all workers to the process that this one was forked from."""
+    for crew in list(_running):
+        crew.forget()
+
+
 def _how(code: int) -> str:
     if code >= 0:
         return f"with exit code {code}"
@@ -439,6 +524,9 @@ def _how(code: int) -> str:
 
 
 _running: weakref.WeakSet[Crew] = weakref.WeakSet()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 
 @atexit.register

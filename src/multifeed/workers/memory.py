@@ -16,6 +16,8 @@ import tempfile
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from types import FunctionType
 from typing import Any
 
 import cloudpickle
@@ -25,6 +27,8 @@ from multifeed.errors import DeclarationError, MultifeedError, lines
 
 Array = np.ndarray[Any, Any]
 
+# Bytes of a file that are compared with what is mapped of it, in each of three places.
+_PAGE = 4_096
 # Bytes that the table of buffers has for each.
 _TABLE_ROW = 3 * 8
 # Arrays begin at such places: the width of a vector register and of a cache line.
@@ -139,11 +143,18 @@ class Packed:
             number of its file, its place there, and its size.
         files: The files.
         memory: What keeps the first file.
+        opened: Mapped files of others that it looks at, which are unpacked by their descriptors.
     """
 
     parts: tuple[int, int, int]
     files: Sequence[SharedFile]
     memory: Array
+    opened: Sequence[_Opened]
+
+    @property
+    def handles(self) -> list[int]:
+        """The descriptors that another process needs, besides those of `files`."""
+        return [each.handle for each in self.opened]
 
     def unpack(self) -> Any:
         """Return the object here, standing on the same memory as it will elsewhere."""
@@ -164,8 +175,9 @@ def packed(value: Any) -> Packed:
     def keep(buffer: pickle.PickleBuffer) -> None:
         found.append(buffer.raw())
 
+    pickler = _Pickler(stream, protocol=5, buffer_callback=keep)
     try:
-        _Pickler(stream, protocol=5, buffer_callback=keep).dump(value)
+        pickler.dump(value)
     except Exception as error:
         raise DeclarationError(
             lines(
@@ -175,7 +187,7 @@ def packed(value: Any) -> Packed:
                 "processes=0.",
             )
         ) from error
-    return _laid_out(stream.getbuffer(), found)
+    return _laid_out(stream.getbuffer(), found, list(pickler.opened.values()))
 
 
 def unpacked(views: Sequence[Callable[[int, int], Array]], parts: Sequence[int]) -> Any:
@@ -196,7 +208,7 @@ def _read_only(memory: Array) -> memoryview:
     return memory.data.toreadonly()
 
 
-def _laid_out(stream: memoryview, found: Sequence[memoryview]) -> Packed:
+def _laid_out(stream: memoryview, found: Sequence[memoryview], opened: Sequence[_Opened]) -> Packed:
     """Copy a pickle, and those of its buffers that are not shared yet, to a file of their own."""
     file = SharedFile()
     files = [file]
@@ -220,7 +232,7 @@ def _laid_out(stream: memoryview, found: Sequence[memoryview]) -> Packed:
         memory[start : start + len(buffer)] = buffer
     if places:
         memory[end:] = np.array(places, np.int64).reshape(-1).view(np.uint8)
-    return Packed((len(stream), end, len(places)), files, memory)
+    return Packed((len(stream), end, len(places)), files, memory, opened)
 
 
 def _shared_already(address: int, files: list[SharedFile]) -> tuple[int, int] | None:
@@ -240,43 +252,95 @@ def address_of(memory: Array) -> int:
     return address
 
 
+class _Opened:
+    """A file that somebody has mapped, opened again: whatever becomes of its name, it stays the same."""
+
+    def __init__(self, path: str) -> None:
+        self.handle = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self.handle)
+
+
 class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.opened: dict[str, _Opened] = {}
+
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            mapped = _mapped_file(value)
+            mapped = self._mapped(value)
             if mapped is not None:
                 return mapped
+        elif isinstance(value, FunctionType | type):
+            _by_value_if_unknown(value.__module__)
         return super().reducer_override(value)
 
+    def _mapped(self, values: Array) -> Any:
+        """Return how an array that looks at a mapped file is opened again; None if it looks at none."""
+        root: Any = values
+        while isinstance(root, np.ndarray) and not (
+            isinstance(root, np.memmap) and isinstance(root.base, mmap.mmap)
+        ):
+            root = root.base
+        # Of a copy-on-write map, the file does not have what was written.
+        if not isinstance(root, np.memmap) or root.filename is None or root.mode == "c":
+            return None
+        path = os.fspath(root.filename)
+        if path not in self.opened:
+            try:
+                opened = _Opened(path)
+            except OSError:
+                return None
+            # By now, another file may have its name.
+            if not _is_of(opened.handle, root):
+                return None
+            self.opened[path] = opened
+        start = address_of(values) - address_of(root) + root.offset
+        placed = (self.opened[path].handle, start, values.dtype, values.shape, values.strides)
+        return _open_again, placed
 
-def _mapped_file(values: Array) -> Any:
-    """Return how an array that looks at a mapped file is opened again; None if it looks at none."""
-    root: Any = values
-    while isinstance(root, np.ndarray) and not (
-        isinstance(root, np.memmap) and isinstance(root.base, mmap.mmap)
-    ):
-        root = root.base
-    # Of a copy-on-write map, the file does not have what was written.
-    is_mapped = isinstance(root, np.memmap) and root.filename is not None and root.mode != "c"
-    if not is_mapped or not os.path.exists(root.filename):
-        return None
-    start = address_of(values) - address_of(root) + root.offset
-    opened = (os.fspath(root.filename), start, values.dtype.str, values.shape, values.strides)
-    return _open_again, opened
+
+def _is_of(handle: int, mapped: np.memmap[Any, Any]) -> bool:
+    """Tell whether a file has what is mapped: at its beginning, in its middle and at its end."""
+    content = np.ndarray(mapped.nbytes, np.uint8, mapped.base, mapped.offset - _map_start(mapped))
+    for start in (0, len(content) // 2, max(0, len(content) - _PAGE)):
+        piece = content[start : start + _PAGE]
+        if os.pread(handle, len(piece), mapped.offset + start) != piece.tobytes():
+            return False
+    return True
+
+
+def _map_start(mapped: np.memmap[Any, Any]) -> int:
+    """Return where in its file a memmap's map begins."""
+    return mapped.offset - mapped.offset % mmap.ALLOCATIONGRANULARITY
 
 
 def _open_again(
-    path: str, start: int, dtype: str, shape: tuple[int, ...], strides: tuple[int, ...]
+    handle: int, start: int, dtype: np.dtype[Any], shape: tuple[int, ...], strides: tuple[int, ...]
 ) -> Array:
-    with open(path, "rb") as file:  # noqa: PTH123
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    mapped = mmap.mmap(handle, 0, access=mmap.ACCESS_READ)
     return np.ndarray(shape, dtype, mapped, start, strides)
+
+
+@cache
+def _by_value_if_unknown(module: str | None) -> None:
+    """Let what a module defines go along as it is, where another process would not find that module."""
+    found = sys.modules.get(module or "")
+    if found is None or module in ("__main__", "builtins"):
+        return
+    # What stands in `sys.modules` says nothing: it must be found again.
+    top = str(module).partition(".")[0]
+    finders = [each.find_spec for each in sys.meta_path if hasattr(each, "find_spec")]
+    if not any(find(top, None) for find in finders):
+        cloudpickle.register_pickle_by_value(found)
 
 
 def _nameless() -> int:
     """Return the descriptor of a new file that has no name."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("multifeed")
+        try:
+            return os.memfd_create("multifeed")
+        except OSError as error:
+            raise no_room(error) from error
     if os.name != "posix":
         raise DeclarationError(
             lines(
@@ -287,6 +351,18 @@ def _nameless() -> int:
     # Its name is gone before anybody can see it.
     with tempfile.TemporaryFile(prefix="multifeed") as file:
         return os.dup(file.fileno())
+
+
+def no_room(error: OSError) -> MultifeedError:
+    """Return what to say where the system has no descriptor, or no process, left."""
+    return MultifeedError(
+        lines(
+            f"worker processes need descriptors and memory, of which this process may have no more: "
+            f"{error.strerror}.",
+            "Close loaders that are not used, raise the limit of open files (ulimit -n), or pass "
+            "processes=0.",
+        )
+    )
 
 
 def _whole_pages(size: int) -> int:

@@ -7,7 +7,6 @@ Keras and no backend. It ends when its owner closes the queue, or ends itself.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import pickle
 import select
@@ -17,11 +16,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import cloudpickle
 
@@ -32,6 +31,8 @@ from multifeed.workers.memory import SharedView, unpacked
 _LOOK_S = 1.0
 # Of an error: its ticket, its task, and how many bytes its pickle has.
 ERROR_HEAD = struct.Struct("<qqq")
+# Causes of an error that are told of.
+_MOST_CAUSES = 20
 # Stands for the ticket of an error in getting ready.
 AT_START = -1
 
@@ -39,11 +40,13 @@ AT_START = -1
 class Program(Protocol):
     """What worker processes do."""
 
-    def open(self, memory: SharedView, notes: memoryview) -> Callable[[Sequence[int], int], None]:
+    def open(
+        self, memory: Sequence[SharedView], notes: memoryview
+    ) -> Callable[[Sequence[int], int], None]:
         """Get ready, once in each process.
 
         Args:
-            memory: Where results are written.
+            memory: The files that results are written to.
             notes: Doubles that the owner can read.
 
         Returns:
@@ -65,7 +68,8 @@ class Config:
         life: Ends when the owner does.
         board: The shared file of the board.
         layout: The layout of that, as a list.
-        memory: The shared file of results.
+        memory: The shared files of results.
+        folder: Where relative file names start.
         files: The shared files of the program.
         program: Where it stands in them, see `memory.Packed`.
         idle_s: Seconds after which a process that nobody asks for anything ends.
@@ -79,21 +83,22 @@ class Config:
     life: int
     board: int
     layout: Sequence[int]
-    memory: int
+    memory: Sequence[int]
+    folder: str
     files: Sequence[int]
     program: Sequence[int]
     idle_s: float
 
 
-def main(config: str) -> None:
+def main(config: Mapping[str, Any]) -> None:
     """Work until there is nothing to do for good.
 
     Args:
-        config: A `Config` as JSON.
+        config: A `Config`, by name.
     """
     # Workers are a group of their own, but others may send it to all there are.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    worker = _Worker(Config(**json.loads(config)))
+    worker = _Worker(Config(**config))
     threading.Thread(target=worker.watch_owner, daemon=True).start()
     worker.run()
     # Whatever has been written is in shared memory: nothing is left that taking Python apart would do.
@@ -122,11 +127,15 @@ class _Worker:
 
     def run(self) -> None:
         config = self._config
+        # Where that is gone, no relative name is to be had by anybody.
+        with suppress(OSError):
+            os.chdir(config.folder)
         try:
             views = [SharedView(each, writes=False).at for each in config.files]
             program: Program = unpacked(views, config.program)
             notes = memoryview(self._board.notes[config.number])
-            self._do = program.open(SharedView(config.memory, writes=True), notes)
+            memory = [SharedView(each, writes=True) for each in config.memory]
+            self._do = program.open(memory, notes)
         except BaseException as error:
             self._tell(AT_START, 0, error)
             return
@@ -196,12 +205,16 @@ class _Worker:
             try:
                 self._do(board.payloads[place].tolist(), task)
             except BaseException as error:
-                self._tell(ticket, task, error)
+                try:
+                    self._tell(ticket, task, error)
+                except OSError:
+                    # Nobody hears it: whoever owns this process takes it for dead.
+                    os._exit(1)
                 flag = FAILED
         board.flags[place, task] = flag
         if board.has_ended(place):
             # Two may see each other's flag, or neither: the owner looks from time to time.
-            with suppress(BlockingIOError):
+            with suppress(BlockingIOError, BrokenPipeError):
                 os.write(self._config.wake, b"\0")
 
     def _leave(self) -> None:
@@ -233,7 +246,10 @@ def pack_error(error: BaseException) -> bytes:
     text = "".join(traceback.format_exception(error))
     chain: list[bytes] = []
     each: BaseException | None = error
-    while each is not None:
+    seen: set[int] = set()
+    # An exception may be raised from itself, in a circle.
+    while each is not None and id(each) not in seen and len(chain) < _MOST_CAUSES:
+        seen.add(id(each))
         chain.append(_copied(each))
         each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
     return pickle.dumps((text, chain))
@@ -242,7 +258,13 @@ def pack_error(error: BaseException) -> bytes:
 def unpack_error(data: bytes) -> BaseException:
     """Return what `pack_error` packed; its last cause is the traceback in the worker process."""
     text, chain = pickle.loads(data)
-    errors: list[BaseException] = [pickle.loads(each) for each in chain]
+    errors: list[BaseException] = []
+    for each in chain:
+        try:
+            errors.append(pickle.loads(each))
+        except Exception:
+            # It can be read in the worker process alone.
+            errors.append(RuntimeError(text.strip().splitlines()[-1]))
     errors.append(WorkerTraceback(text))
     for error, cause in pairwise(errors):
         error.__cause__ = cause
