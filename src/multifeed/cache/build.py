@@ -40,7 +40,7 @@ from multifeed.dataset import Dataset
 from multifeed.errors import DeclarationError, MultifeedWarning, lines
 from multifeed.family import learned_by
 from multifeed.fields.base import Field, Link, PerSample
-from multifeed.fields.rows import NDArray, Rows
+from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.fields.shared import at_least_one, one_of
 from multifeed.keys import Keys
 from multifeed.progress import bars_on_terminal
@@ -203,8 +203,26 @@ def _chosen(data: Dataset, layout: str, version: str | None) -> list[_Chosen]:
                 )
             ) from error
         kept = Kept(name, spec, packing_of(layout, base))
-        found.setdefault(key, _Chosen(field, kept, base.reader, key))
+        first = found.setdefault(key, _Chosen(field, kept, base.reader, key))
+        if version is not None and not _is_same(first.field, field):
+            raise DeclarationError(
+                lines(
+                    f"{first.kept.name!r} and {name!r} cannot be told apart: all that differs is what "
+                    f"version={version!r} stands for.",
+                    "Give their functions other names, or pass both the same function.",
+                )
+            )
     return list(found.values())
+
+
+def _is_same(one: Field, other: Field) -> bool:
+    """Tell whether two fields of one digest are declared by the same objects."""
+    there = other.decoding
+    return type(one) is type(other) and all(
+        each is there[name]
+        or (type(each) in (str, int, float, bool, tuple, list, dict) and each == there[name])
+        for name, each in one.decoding.items()
+    )
 
 
 def _shown(value: object) -> str:
@@ -264,8 +282,12 @@ def _starts(rows: Rows, column: str) -> list[str]:
     starts = []
     for source, _ in rows.pieces():
         if not isinstance(source.columns[column], np.ndarray):
-            starts.append(os.path.realpath(source.folder(column).start or "."))
+            starts.append(_real(source, source.folder(column).start or "."))
     return starts
+
+
+def _real(source: Source, name: str) -> str:
+    return os.path.realpath(os.path.join(source.home or "", name))
 
 
 class _Build:
@@ -292,6 +314,12 @@ class _Build:
         self._data, self._chosen, self._store = data, chosen, store
         self._layout, self._max_bytes, self._threads = layout, max_bytes, threads
         self._bad: list[int] = []
+        # The table of each row, and where relative file names of a table start.
+        pieces = data.source.original().pieces()
+        self._tables = np.zeros(len(data), np.intp)
+        for number, (_, places) in enumerate(pieces):
+            self._tables[places] = number
+        self._homes = [source.home or "" for source, _ in pieces]
         # Memory of shards that have been written, for the next ones.
         self._spare: list[list[NDArray | None]] = []
 
@@ -444,7 +472,8 @@ class _Build:
                 if into.raw is not None:
                     out = into.raw[place : place + 1].reshape(spec.shape)
                 try:
-                    is_there = _keep(each.reader, first + place, into, place, out)
+                    home = self._homes[self._tables[first + place]]
+                    is_there = _keep(each.reader, first + place, home, into, place, out)
                 except Exception:
                     # It will be told when the row is read.
                     is_there = False
@@ -470,13 +499,14 @@ class _Build:
         return number, pa.record_batch(batch.columns, schema=schema), memory
 
 
-def _keep(reader: PerSample, row: int, into: Values, place: int, out: NDArray | None) -> bool:
+def _keep(reader: PerSample, row: int, home: str, into: Values, place: int, out: NDArray | None) -> bool:
     """Decode a row into its place of a shard; return False if it is missing."""
     if reader.fill(row) is not None or out is None:
         return False
     file = reader.file(row)
     if file is not None:
         # Before it is read: if it changes meanwhile, what is kept is older than the file, and stale.
+        file = os.path.join(home, file)
         status = os.stat(file)
         into.files[place] = os.fsencode(os.path.abspath(file))
         into.sizes[place], into.mtimes[place] = status.st_size, status.st_mtime_ns

@@ -1,11 +1,39 @@
-"""Digests of values, columns and code: equal if, and only if, what they stand for is the same."""
+"""Digests of values, columns and code: equal only if what they stand for is the same.
+
+It is an allow-list: what is not proven to be covered raises `UnknownCodeError`. Proven are
+
+- plain values: numbers, texts, bytes, containers and slices of exactly these types, arrays and dtypes;
+- what a library has: a function without a closure, a class, a builtin or a ufunc that is found in its
+  module under its own name, where that module lies with Python or in site-packages and has a version.
+  Its name and that version stand for it;
+- other functions: their code, defaults, closure, attributes, and each global that their code names. Of a
+  module that it names, it must take attributes at once (``module.helper``), and these are looked at;
+- other classes: their name, bases, metaclass and attributes;
+- objects: their class and their state. Of a class in Python that is all of its attributes and slots,
+  whatever pickle would leave out; of a library's class, how pickle makes it anew, and its attributes.
+
+Refused are modules of one's own as values or imported within a function; subclasses of arrays; what has
+state that only C sees, or that pickle does not take; and what looks names up while it runs, as ``eval``
+and ``globals`` do. Not looked at are annotations, type parameters, and files that a function reads by
+itself.
+
+With a version, that stands for all that would be refused, and for the globals of functions and the
+attributes of classes; names, code, defaults, closures and state are looked at all the same.
+"""
 
 from __future__ import annotations
 
 import builtins
+import copyreg
 import dis
+import enum
 import functools
 import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import pickle
 import sys
 import types
 from collections.abc import Iterable, Mapping
@@ -25,13 +53,45 @@ from multifeed.fields.rows import NDArray, Source
 DIGEST_BYTES = 16
 # Rows of a column that are hashed at once: as many of few bytes, fewer where each is large.
 _ROWS, _BYTES = 65_536, 16 * 2**20
-# What a class has that says nothing of what it does.
+# What a class has that says nothing of what it does, or is looked at in another way.
 _NOT_CODE = {
-    "__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__",
+    "__module__", "__qualname__", "__dict__", "__weakref__", "__annotations__", "__slotnames__",
     "__static_attributes__", "__firstlineno__", "__annotate_func__", "__annotations_cache__",
-    "__dataclass_fields__", "__dataclass_params__", "__match_args__", "__abstractmethods__", "_abc_impl",
-    "__slotnames__",
+    "__dataclass_fields__", "__dataclass_params__", "__abstractmethods__", "_abc_impl",
+    "__orig_bases__", "__parameters__", "__type_params__",
 }  # fmt: skip
+_PLAIN = (bool, int, float, complex, str, bytes, range, type(None), type(Ellipsis), type(NotImplemented))
+# What a subclass of these holds beside its attributes is told by their own methods.
+_CONTENT: dict[type, Any] = {
+    int: int.__repr__,
+    float: float.__repr__,
+    complex: complex.__repr__,
+    str: lambda value: str.__getitem__(value, slice(None)),
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+    tuple: lambda value: list(tuple.__iter__(value)),
+    list: lambda value: list(list.__iter__(value)),
+    dict: lambda value: list(dict.items(value)),
+    set: lambda value: set(set.__iter__(value)),
+    frozenset: lambda value: set(frozenset.__iter__(value)),
+}
+# What looks names up while it runs; as values, and as attributes that code names.
+_DYNAMIC: tuple[object, ...] = (
+    eval, exec, globals, __import__, importlib.import_module, importlib.reload, sys._getframe,
+    inspect.currentframe, inspect.stack, pickle.load, pickle.loads,
+)  # fmt: skip
+_DYNAMIC_NAMES = {
+    "__globals__", "__builtins__", "__subclasses__", "__annotations__", "__code__", "f_globals",
+    "f_back", "f_locals", "gi_frame", "tb_frame", "import_module",
+}  # fmt: skip
+# The types of functions in C that are known to have no state; a cython function is no instance of a type
+# that could be named.
+_COMPILED = {
+    "builtin_function_or_method", "method_descriptor", "wrapper_descriptor", "classmethod_descriptor",
+    "cython_function_or_method", "fused_cython_function", "_ArrayFunctionDispatcher", "ufunc",
+    "nb_func", "nb_method",
+}  # fmt: skip
+_STDLIB = os.path.realpath(os.path.dirname(os.__file__))
+_OWN = os.path.realpath(Path(__file__).parent.parent)
 
 
 class UnknownCodeError(Exception):
@@ -51,13 +111,16 @@ def digest(value: object, version: str | None = None) -> bytes:
 
     Args:
         value: Numbers, texts, arrays, containers, dataclasses, functions, classes and objects.
-        version: What stands for the code of functions and the state of objects; None to look at them.
+        version: What stands for whatever cannot be looked at; None to refuse it.
 
     Raises:
         UnknownCodeError: If a function refers to something that cannot be looked at.
     """
     digesting = _Digesting(version)
-    digesting.add(value)
+    try:
+        digesting.add(value)
+    except RecursionError as error:
+        raise UnknownCodeError(value) from error
     return digesting.result()
 
 
@@ -71,17 +134,17 @@ class _Digesting:
         # alive meanwhile. And the containers that are being looked into.
         self._seen: dict[int, tuple[int, object]] = {}
         self._open: list[int] = []
+        if version is not None:
+            self._put("version", version)
 
     def result(self) -> bytes:
         return self._hash.digest()
 
     def add(self, value: object) -> None:
-        if value is None or isinstance(value, bool | int | float | complex | str | bytes | range):
+        if type(value) in _PLAIN:
             self._put(type(value).__name__, repr(value))
-        elif isinstance(value, np.ndarray | np.generic):
-            self._array(np.asarray(value))
-        elif value is Ellipsis or value is NotImplemented:
-            self._put("constant", repr(value))
+        elif isinstance(value, np.dtype):
+            self._dtype(value)
         elif id(value) in self._open:
             self._put("inside", str(len(self._open) - self._open.index(id(value))))
         else:
@@ -90,23 +153,29 @@ class _Digesting:
             self._open.pop()
 
     def _add_compound(self, value: object) -> None:
-        if isinstance(value, Mapping) and type(value) in (dict, types.MappingProxyType):
-            self._many("dict", [each for pair in value.items() for each in pair])
-        elif type(value) in (tuple, list):
-            self._many(type(value).__name__, cast("list[object]", value))
-        elif isinstance(value, set | frozenset):
+        kind = type(value)
+        if kind in (dict, types.MappingProxyType):
+            pairs = cast("Mapping[object, object]", value).items()
+            self._many(kind.__name__, [each for pair in pairs for each in pair])
+        elif kind in (tuple, list):
+            self._many(kind.__name__, cast("list[object]", value))
+        elif kind is slice:
+            cut = cast(slice, value)
+            self._many("slice", [cut.start, cut.stop, cut.step])
+        elif kind in (set, frozenset):
             # The order of a set is another in each process.
-            self._put("set", repr(sorted(digest(each, self._version) for each in value)))
+            found = sorted(digest(each, self._version) for each in cast("set[object]", value))
+            self._put(kind.__name__, repr(found))
+        elif isinstance(value, np.ndarray | np.generic):
+            self._array(value)
         elif isinstance(value, types.CodeType):
             self._code(value, {})
-        elif is_dataclass(value) and not isinstance(value, type):
-            named = [each.name for each in dataclass_fields(value) if each.compare]
-            self._put("dataclass", _name_of(type(value)))
-            self._many("fields", [(name, getattr(value, name)) for name in named])
         elif isinstance(value, types.ModuleType):
-            self._library(value.__name__, value.__name__)
-        elif self._version is not None:
-            self._put("version", self._version)
+            version = _library_version(value.__name__)
+            if version is None or sys.modules.get(value.__name__) is not value:
+                self._refuse(value)
+            else:
+                self._put("module", f"{value.__name__} {version}")
         elif id(value) in self._seen:
             self._put("again", str(self._seen[id(value)][0]))
         else:
@@ -115,22 +184,46 @@ class _Digesting:
 
     def _add_code(self, value: object) -> None:
         """Add what does something: a function, a class, an object that may be called."""
-        if isinstance(value, types.MethodType):
+        kind = type(value)
+        library = _library_name(value)
+        if any(value is each for each in _DYNAMIC):
+            self._refuse(value)
+        elif library is not None:
+            self._put("library", library)
+        elif isinstance(value, types.MethodType):
             self._many("method", [value.__func__, value.__self__])
-        elif isinstance(value, functools.partial):
-            self._many("partial", [value.func, value.args, value.keywords])
-        elif isinstance(value, staticmethod | classmethod):
-            self._many(type(value).__name__, [value.__func__])
-        elif isinstance(value, property):
-            self._many("property", [value.fget, value.fset, value.fdel])
-        elif _is_library(value):
-            self._library(_module_of(value), _name_of(value))
+        elif kind is functools.partial:
+            partial = cast("functools.partial[object]", value)
+            self._many("partial", [partial.func, partial.args, partial.keywords, vars(partial)])
+        elif kind is functools._lru_cache_wrapper:
+            self._many("lru_cache", [vars(value)])
+        elif kind is functools.cached_property:
+            self._many("cached_property", [cast(Any, value).func])
+        elif kind is np.vectorize:
+            # Its other attributes are filled while it is used.
+            names = ("pyfunc", "otypes", "signature", "excluded", "cache")
+            self._many("vectorize", [vars(value).get(name) for name in names])
+        elif kind in (staticmethod, classmethod):
+            self._many(kind.__name__, [cast(Any, value).__func__])
+        elif kind is property:
+            found = cast(property, value)
+            self._many("property", [found.fget, found.fset, found.fdel])
+        elif isinstance(value, types.BuiltinMethodType | types.MethodWrapperType):
+            self._bound(value)
         elif isinstance(value, types.FunctionType):
             self._function(value)
         elif isinstance(value, type):
             self._class(value)
+        elif isinstance(value, enum.Enum):
+            state = {name: each for name, each in vars(value).items() if name != "__objclass__"}
+            self._many("member", [kind, value._name_, state])
         else:
             self._object(value)
+
+    def _refuse(self, value: object) -> None:
+        if self._version is None:
+            raise UnknownCodeError(value)
+        self._put("version", f"{type(value).__qualname__} {self._version}")
 
     def _put(self, kind: str, text: str | bytes) -> None:
         # With its length, since "ab" and "c" are not "a" and "bc".
@@ -144,22 +237,47 @@ class _Digesting:
         for each in listed:
             self.add(each)
 
-    def _array(self, array: NDArray) -> None:
-        self._put("array", f"{array.dtype.str} {array.shape}")
-        if array.dtype.hasobject:
-            self._many("objects", array.ravel().tolist())
+    def _dtype(self, dtype: np.dtype[Any]) -> None:
+        self._put("dtype", f"{dtype.str} {dtype.itemsize} {dtype.isalignedstruct}")
+        if dtype.metadata or dtype.kind not in "biufcmMSUVO":
+            self._refuse(dtype)
+        elif dtype.subdtype is not None:
+            self._many("items", [*dtype.subdtype])
+        elif dtype.fields is not None:
+            self._many("names", [(name, *dtype.fields[name]) for name in dtype.names or ()])
         else:
-            self._hash.update(np.ascontiguousarray(array).tobytes())
+            # Those of packages other than NumPy may have one `str` in common.
+            self.add(dtype.type)
 
-    def _library(self, module: str, name: str) -> None:
-        """Add something that an installed package has: its name, and the version of the package."""
-        package = sys.modules.get(module.partition(".")[0])
-        self._put("library", f"{name} {getattr(package, '__version__', '')}")
+    def _array(self, array: NDArray | np.generic) -> None:
+        if not isinstance(array, np.generic) and type(array) not in (np.ndarray, np.memmap):
+            self._refuse(array)
+            return
+        found = np.asarray(array)
+        # A sum adds up in the order in which values lie.
+        self._put(type(array).__name__, f"{found.shape} {found.strides}")
+        self._dtype(found.dtype)
+        if found.dtype.hasobject:
+            if found.dtype.fields is not None or found.dtype.subdtype is not None:
+                self._refuse(array)
+            else:
+                self._many("objects", found.ravel().tolist())
+        else:
+            self._hash.update(np.ascontiguousarray(found).tobytes())
+
+    def _bound(self, value: Any) -> None:
+        """Add a method in C of an object: its name, and the object, whose type tells what it does."""
+        owner = value.__self__
+        if owner is None or isinstance(owner, types.ModuleType):
+            self._refuse(value)
+        else:
+            self._many("bound", [value.__name__, owner])
 
     def _function(self, function: types.FunctionType) -> None:
-        self._put("function", function.__name__)
+        self._put("function", function.__name__ if self._version is None else function.__qualname__)
         self._code(function.__code__, function.__globals__)
-        self._many("defaults", [function.__defaults__, function.__kwdefaults__])
+        self._many("defaults", [function.__defaults__, function.__kwdefaults__, vars(function)])
+        self._put("closure", str(len(function.__closure__ or ())))
         for cell in function.__closure__ or ():
             try:
                 self.add(cell.cell_contents)
@@ -168,94 +286,215 @@ class _Digesting:
 
     def _code(self, code: types.CodeType, known: Mapping[str, Any]) -> None:
         self._put("code", code.co_code)
-        flags = (code.co_argcount, code.co_kwonlyargcount, code.co_posonlyargcount, code.co_flags)
-        self._put("names", repr((code.co_names, code.co_freevars, code.co_cellvars, flags)))
+        self._put("exceptions", code.co_exceptiontable)
+        counts = (code.co_argcount, code.co_kwonlyargcount, code.co_posonlyargcount, code.co_flags)
+        names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+        self._put("names", repr((counts, names)))
+        self._put("constants", str(len(code.co_consts)))
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 self._code(constant, known)
             else:
                 self.add(constant)
-        for name, value in _globals_of(code, known):
-            self._put("global", name)
-            self.add(value)
+        if self._version is None:
+            if _DYNAMIC_NAMES.intersection(code.co_names):
+                self._refuse(code)
+            for name, value in _globals_of(code, known):
+                self._put("global", name)
+                self.add(value)
 
     def _class(self, kind: type) -> None:
         self._put("class", kind.__qualname__)
-        self._many("bases", [base for base in kind.__bases__ if base is not object])
+        if self._version is not None:
+            return
+        if type(kind) is not type:
+            self._many("metaclass", [type(kind)])
+        self._many("bases", kind.__bases__)
         for name in sorted(vars(kind).keys() - _NOT_CODE):
             value = vars(kind)[name]
-            # Slots, and what a C type defines, have no code and no state.
+            # Slots have no code and no state.
             if not isinstance(value, types.MemberDescriptorType | types.GetSetDescriptorType):
                 self._put("attribute", name)
                 self.add(value)
+        if "__dataclass_fields__" in vars(kind):
+            # What they say of a field, but for its type.
+            told = ("name", "default", "default_factory", "init", "repr", "hash", "compare", "kw_only")
+            for each in dataclass_fields(cast(Any, kind)):
+                self._many("field", [*(getattr(each, name) for name in told), each.metadata])
+            self._put("params", repr(vars(kind)["__dataclass_params__"]))
 
     def _object(self, value: object) -> None:
-        self.add(type(value))
-        # As functools.lru_cache has it, which by itself tells no more than a name.
-        self.add(getattr(value, "__wrapped__", None))
-        try:
-            made = value.__reduce_ex__(4)
-        except Exception as error:
-            raise UnknownCodeError(value) from error
-        if isinstance(made, str):
-            self._put("named", made)
+        kind = type(value)
+        library = _library_name(kind)
+        if library is None and any(
+            type(each) is types.WrapperDescriptorType for each in vars(kind).values()
+        ):
+            # Made in C, and nobody knows where.
+            self._refuse(value)
+            return
+        self.add(kind)
+        if library is None:
+            self._state(value)
+        elif library.startswith("multifeed.") and is_dataclass(value):
+            # Whose authors say by `compare` what counts.
+            named = [each.name for each in dataclass_fields(value) if each.compare]
+            self._many("fields", [(name, getattr(value, name)) for name in named])
         else:
-            # How it is made anew, which pickle would call, and of what state; the rest are iterators.
-            self._many("object", [*made[:3], *(list(each) for each in made[3:5] if each is not None)])
+            self._made_anew(value)
+
+    def _state(self, value: object) -> None:
+        """Add all attributes and slots of an object, and what a plain type that it inherits holds."""
+        kind = type(value)
+        base = next((each for each in kind.__mro__ if each in _CONTENT), object)
+        slots = [each for owner in kind.__mro__ if "__slots__" in vars(owner) for each in _slots(owner)]
+        # As `object.__reduce_ex__` reckons: beyond these, there is something that only C sees.
+        has_dict = kind.__dictoffset__ > 0 or (kind.__dictoffset__ < 0 and base.__itemsize__ > 0)
+        pointers = len(slots) + has_dict + (kind.__weakrefoffset__ > 0)
+        room = tuple.__itemsize__ * pointers
+        if kind.__basicsize__ > base.__basicsize__ + room or (kind.__itemsize__ and base is object):
+            self._refuse(value)
+            return
+        if base is not object:
+            self._many("content", [_CONTENT[base](value)])
+        held = [(each.__name__, each.__get__(value)) for each in slots if _is_set(each, value)]
+        attributes = getattr(value, "__dict__", {})
+        if type(attributes) is not dict:
+            self._refuse(value)
+            return
+        self._many("state", [attributes, held])
+
+    def _made_anew(self, value: object) -> None:
+        """Add how pickle would make an object of a library."""
+        try:
+            reduce = copyreg.dispatch_table.get(type(value))
+            is_known = reduce is not None and _library_name(reduce) is not None
+            made = reduce(value) if reduce is not None and is_known else value.__reduce_ex__(4)
+            if isinstance(made, str) or len(made) > 5:
+                raise UnknownCodeError(value)
+            # How it is called, and of what state; the rest are iterators.
+            parts = [*made[:3], *(list(each) for each in made[3:5] if each is not None)]
+        except Exception:
+            self._refuse(value)
+            return
+        self._many("object", [*parts, getattr(value, "__dict__", None)])
+
+
+def _slots(owner: type) -> list[Any]:
+    return [each for each in vars(owner).values() if isinstance(each, types.MemberDescriptorType)]
+
+
+def _is_set(slot: Any, value: object) -> bool:
+    try:
+        slot.__get__(value)
+    except AttributeError:
+        return False
+    return True
+
+
+class _Missing:
+    """Stands for a name that there is not."""
 
 
 def _globals_of(code: types.CodeType, known: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Return what a code refers to outside of itself; of a module, what it takes from it."""
     found: dict[str, Any] = {}
-    name, value = "", None
-    for step in dis.get_instructions(code):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            name = str(step.argval)
-            if name not in known and not hasattr(builtins, name):
-                continue
-            value = known.get(name, getattr(builtins, name, None))
-        elif step.opname == "IMPORT_NAME":
-            name = str(step.argval)
-            value = sys.modules.get(name)
-        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and isinstance(value, types.ModuleType):
-            name = f"{name}.{step.argval}"
-            value = getattr(value, str(step.argval), None)
-        else:
-            if step.opname not in ("PUSH_NULL", "CACHE", "PRECALL", "NOP", "EXTENDED_ARG"):
-                value = None
-            continue
-        found[name] = value
+    steps = [step for step in dis.get_instructions(code) if step.opname not in ("EXTENDED_ARG", "NOP")]
+    for place, step in enumerate(steps):
+        name = str(step.argval)
+        if step.opname == "IMPORT_NAME":
+            found[f"import {name}"] = _imported(name, steps[place - 2].argval, known)
+        elif step.opname == "LOAD_NAME" or (step.opname.startswith("LOAD_") and "GLOBAL" in step.opname):
+            value = known.get(name, getattr(builtins, name, _Missing))
+            for after in steps[place + 1 :]:
+                is_attribute = after.opname in ("LOAD_ATTR", "LOAD_METHOD")
+                if not is_attribute or not isinstance(value, types.ModuleType):
+                    break
+                name = f"{name}.{after.argval}"
+                value = getattr(value, str(after.argval), _Missing)
+            found[name] = value
     return sorted(found.items())
 
 
-def _module_of(value: object) -> str:
-    owner = value if hasattr(value, "__module__") else type(value)
-    return str(getattr(owner, "__module__", None) or type(getattr(value, "__self__", value)).__module__)
+def _imported(name: str, level: object, known: Mapping[str, Any]) -> object:
+    """Return the module that a function imports; what is no library's is not even imported."""
+    try:
+        if not isinstance(level, int):
+            raise ImportError(name)
+        full = importlib.util.resolve_name("." * level + name, known.get("__package__"))
+        top = full.partition(".")[0]
+        if top not in sys.modules:
+            spec = importlib.util.find_spec(top)
+            if spec is None or not _is_installed(spec.origin):
+                raise ImportError(name)
+        return importlib.import_module(full) if _library_version(top) is not None else _NoLibrary()
+    except (ImportError, ValueError):
+        return _NoLibrary()
 
 
-def _name_of(value: object) -> str:
-    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
-    return f"{_module_of(value)}.{name or type(value).__qualname__}"
+class _NoLibrary(types.ModuleType):
+    """Stands for a module that is not looked at."""
+
+    def __init__(self) -> None:
+        super().__init__("")
 
 
-def _is_library(value: object) -> bool:
-    """Tell whether a function or class comes with Python or an installed package of a known version."""
-    is_named = hasattr(value, "__qualname__") or hasattr(value, "__name__")
-    if not is_named or not callable(value):
-        return False
-    owner = getattr(value, "__self__", None)
-    if owner is not None and not isinstance(owner, types.ModuleType | type):
-        # A method of an object has a state that its name does not tell.
-        return False
-    top = _module_of(value).partition(".")[0]
-    if top in sys.stdlib_module_names:
-        return top != "__main__"
-    package = sys.modules.get(top)
-    if top == "multifeed":
+def _is_installed(file: str | None) -> bool:
+    """Tell whether a file comes with Python or with an installed package."""
+    if file in ("built-in", "frozen"):
         return True
-    file = getattr(package, "__file__", None) or ""
-    is_installed = {"site-packages", "dist-packages"} & set(Path(file).parts)
-    return bool(is_installed) and hasattr(package, "__version__")
+    if not file:
+        return False
+    if {"site-packages", "dist-packages"} & set(Path(file).parts):
+        return True
+    return os.path.realpath(file).startswith((_STDLIB + os.sep, _OWN + os.sep))
+
+
+def _library_version(name: str) -> str | None:
+    """Return the version of the library that a module belongs to; None if it is no library's."""
+    top = sys.modules.get(name.partition(".")[0])
+    for module in (top, sys.modules.get(name)):
+        spec = getattr(module, "__spec__", None)
+        file = getattr(module, "__file__", None) or getattr(spec, "origin", None)
+        if not isinstance(module, types.ModuleType) or not _is_installed(file):
+            return None
+    if top is not None and top.__name__ in sys.stdlib_module_names:
+        return sys.version
+    version = getattr(top, "__version__", None)
+    return version if type(version) is str else None
+
+
+def _library_name(value: object) -> str | None:
+    """Return name and version of what a library has; None for what is not found there under its name."""
+    kind = type(value)
+    if not isinstance(value, type | types.FunctionType) and kind.__name__ not in _COMPILED:
+        return None
+    if isinstance(value, types.FunctionType) and value.__closure__:
+        return None
+    if kind.__name__ in _COMPILED and _library_version(kind.__module__) is None:
+        return None
+    module = getattr(getattr(value, "__objclass__", value), "__module__", None)
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    if not isinstance(name, str):
+        return None
+    if not isinstance(module, str):
+        # As functions in C may have none.
+        named = [each for each in list(sys.modules) if _has(each, name, value)]
+        module = min(named, key=lambda each: (each.count("."), each), default="")
+    if not _has(module, name, value):
+        return None
+    version = _library_version(module)
+    return None if version is None else f"{module}.{name} {version}"
+
+
+def _has(module: str, name: str, value: object) -> bool:
+    """Tell whether a library's module has something under a name."""
+    found: object = sys.modules.get(module)
+    if not isinstance(found, types.ModuleType) or name.partition(".")[0] not in vars(found):
+        return False
+    for part in name.split("."):
+        found = vars(found).get(part) if isinstance(found, type | types.ModuleType) else None
+        found = found.__func__ if isinstance(found, staticmethod) else found
+    return found is value and _library_version(module) is not None
 
 
 def digest_column(source: Source, name: str, into: Any) -> None:
@@ -268,7 +507,7 @@ def digest_column(source: Source, name: str, into: Any) -> None:
     """
     column, index = source.columns[name], source.index
     if isinstance(column, np.ndarray):
-        into.update(f"{column.dtype.str} {column.shape[1:]}".encode())
+        into.update(f"{column.dtype.str} {column.dtype!r} {column.shape[1:]}".encode())
         at_once = max(1, min(_ROWS, _BYTES // max(1, column[:1].nbytes)))
         for start in range(0, len(source), at_once):
             part = (
@@ -292,6 +531,9 @@ def _digest_arrow(array: Any, into: Any) -> None:
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks != 1 else array.chunk(0)
     if isinstance(array, pa.ExtensionArray):
+        # Such as the shape of tensors, which their storage does not tell.
+        told = getattr(array.type, "__arrow_ext_serialize__", bytes)()
+        into.update(f"{array.type} {array.type.extension_name} ".encode() + told)
         array = array.storage
     kind = array.type
     if pa.types.is_dictionary(kind):

@@ -41,7 +41,9 @@ def digest_field(field: Field, learned: Learned | None, version: str | None) -> 
     Raises:
         UnknownCodeError: If it cannot be told what a function of the field does.
     """
-    return digest((type(field), list(field.decoding.items()), learned), version)
+    # A class of one's own may have more than `decoding` tells.
+    own = None if type(field).__module__.startswith("multifeed.") else vars(field)
+    return digest((type(field), list(field.decoding.items()), learned, own), version)
 
 
 class Cached(Rows):

@@ -42,7 +42,7 @@ from multifeed.spec import Spec
 _log = logging.getLogger("multifeed")
 
 # Of the files; another one makes another identity.
-FORMAT = 1
+FORMAT = 2
 # Where the schema's metadata tell, as JSON, what the columns hold.
 METADATA = b"multifeed"
 # What the names of columns begin with that say something of a field's value, or of a row.
