@@ -12,6 +12,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ from multifeed.cache.shards import (
 from multifeed.dataset import Dataset
 from multifeed.errors import DeclarationError, MultifeedWarning, lines
 from multifeed.family import learned_by
-from multifeed.fields.base import Field, Link, PerSample
+from multifeed.fields.base import Field, Learned, Link, PerSample
 from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.fields.shared import at_least_one, one_of
 from multifeed.keys import Keys
@@ -204,7 +205,7 @@ def _chosen(data: Dataset, layout: str, version: str | None) -> list[_Chosen]:
             ) from error
         kept = Kept(name, spec, packing_of(layout, base))
         first = found.setdefault(key, _Chosen(field, kept, base.reader, key))
-        if version is not None and not _is_same(first.field, field):
+        if version is not None and not _is_same(first.field, field, learned):
             raise DeclarationError(
                 lines(
                     f"{first.kept.name!r} and {name!r} cannot be told apart: all that differs is what "
@@ -215,17 +216,20 @@ def _chosen(data: Dataset, layout: str, version: str | None) -> list[_Chosen]:
     return list(found.values())
 
 
-def _is_same(one: Field, other: Field) -> bool:
-    """Tell whether two fields of one digest are declared by the same objects."""
-    there = other.decoding
-    return type(one) is type(other) and all(
-        each is there[name]
-        or (type(each) in (str, int, float, bool, tuple, list, dict) and each == there[name])
+def _is_same(one: Field, other: Field, learned: Learned | None) -> bool:
+    """Tell whether two fields of one digest, under a version, are the same without it."""
+    with suppress(UnknownCodeError):
+        return digest_field(one, learned, None) == digest_field(other, learned, None)
+    there, plain = other.decoding, (str, int, float, bool, tuple, list, dict)
+    return all(
+        each is there[name] or (type(each) in plain and each == there[name])
         for name, each in one.decoding.items()
     )
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, ModuleType):
+        return f"the module {value.__name__!r} otherwise than as module.name, imported outside of it"
     return f"an object of type {type(value).__module__}.{type(value).__qualname__}"
 
 

@@ -426,16 +426,13 @@ def _imported(name: str, level: object, known: Mapping[str, Any]) -> object:
             spec = importlib.util.find_spec(top)
             if spec is None or not _is_installed(spec.origin):
                 raise ImportError(name)
-        return importlib.import_module(full) if _library_version(top) is not None else _NoLibrary()
+        return importlib.import_module(full) if _library_version(top) is not None else _NoLibrary(name)
     except (ImportError, ValueError):
-        return _NoLibrary()
+        return _NoLibrary(name)
 
 
 class _NoLibrary(types.ModuleType):
     """Stands for a module that is not looked at."""
-
-    def __init__(self) -> None:
-        super().__init__("")
 
 
 def _is_installed(file: str | None) -> bool:
@@ -455,7 +452,8 @@ def _library_version(name: str) -> str | None:
     for module in (top, sys.modules.get(name)):
         spec = getattr(module, "__spec__", None)
         file = getattr(module, "__file__", None) or getattr(spec, "origin", None)
-        if not isinstance(module, types.ModuleType) or not _is_installed(file):
+        is_module = isinstance(module, types.ModuleType) and name != "__main__"
+        if not is_module or not _is_installed(file):
             return None
     if top is not None and top.__name__ in sys.stdlib_module_names:
         return sys.version
