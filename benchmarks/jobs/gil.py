@@ -92,7 +92,7 @@ def rows(batch: Batch) -> list[Any]:
 JOB = Job(
     about="16 numbers per sample, and a function of about 1 ms in pure Python as `preprocess`, in two "
     "processes; their start is timed too, on both sides",
-    samples=10_000,
+    samples=20_000,
     quick=256,
     prepare=write,
     contestants={"multifeed": multifeed, "two_processes": two_processes},

@@ -104,6 +104,7 @@ def main(config: Mapping[str, Any]) -> None:
     # Whatever has been written is in shared memory: nothing is left that taking Python apart would do.
     sys.stdout.flush()
     sys.stderr.flush()
+    os._exit(0)
 
 
 class _Worker:
