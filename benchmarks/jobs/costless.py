@@ -13,11 +13,10 @@ from multifeed.fields.base import Field, PerSample
 
 
 @dataclass(frozen=True)
-class Idle(Field):
-    """One number per sample that nobody writes, after a time asleep."""
+class _Costless(Field):
+    """What is made of a row's number alone."""
 
     column: str
-    sleep_s: float = 0.0
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -25,6 +24,13 @@ class Idle(Field):
 
     def check(self, columns: Any) -> None:
         pass
+
+
+@dataclass(frozen=True)
+class Idle(_Costless):
+    """One number per sample that nobody writes, after a time asleep."""
+
+    sleep_s: float = 0.0
 
     def spec(self, columns: Any, learned: Any) -> Any:
         return _SPEC
@@ -56,17 +62,8 @@ class _Asleep(_Nothing):
 
 
 @dataclass(frozen=True)
-class Blank(Field):
+class Blank(_Costless):
     """An image of which one pixel is written."""
-
-    column: str
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    def check(self, columns: Any) -> None:
-        pass
 
     def spec(self, columns: Any, learned: Any) -> Any:
         return _IMAGE

@@ -429,7 +429,15 @@ class Feed:
             )
         gathered = recipe.plan.gathered_row_bytes * recipe.batch_size
         if recipe.plan.reads_samples or gathered >= _WORTH_A_THREAD:
-            return ThreadRun(recipe, pool, meter, numbers, workers=self.workers, ahead=self.prefetch)
+            return ThreadRun(
+                recipe,
+                pool,
+                meter,
+                numbers,
+                workers=self.workers,
+                pieces=self._pieces,
+                ahead=self.prefetch,
+            )
         return ColumnRun(recipe, pool, meter, start)
 
     def _crew_at_work(self, shared: _Shared) -> Crew:

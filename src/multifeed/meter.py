@@ -125,7 +125,7 @@ class Meter:
         """Return how long a row has taken to load and decode, all fields together, and of how many."""
         seconds, rows = 0.0, 0.0
         for place in self._places.values():
-            load_s, decode_s = self._sums[place], self._sums[place + 1]
+            load_s, decode_s = self._sums[place + _LOAD_S], self._sums[place + _DECODE_S]
             seconds += load_s + decode_s
             if load_s or decode_s:
                 rows = max(rows, self._sums[place + _SAMPLES])
@@ -142,4 +142,5 @@ class Meter:
 
 # Where they stand among the sums of a field.
 _NAMES = [each.name for each in fields(Spent)]
-_COPY_S, _SAMPLES, _REDONE = map(_NAMES.index, ("copy_s", "samples", "redone"))
+_LOAD_S, _DECODE_S, _COPY_S = map(_NAMES.index, ("load_s", "decode_s", "copy_s"))
+_SAMPLES, _REDONE = map(_NAMES.index, ("samples", "redone"))

@@ -132,11 +132,12 @@ class ThreadRun(Run):
         numbers: Iterator[int],
         *,
         workers: int,
+        pieces: Pieces,
         ahead: int,
     ) -> None:
         self._recipe = recipe
         self._process: int | None = os.getpid()
-        jobs = _batch_jobs(recipe, pool, meter, numbers, Pieces([meter], workers))
+        jobs = _batch_jobs(recipe, pool, meter, numbers, pieces)
         self._threads = OrderedThreads(jobs, threads=workers, ahead=ahead, name="multifeed")
 
     @property

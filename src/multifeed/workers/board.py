@@ -6,6 +6,7 @@ depends on one.
 
 from __future__ import annotations
 
+import fcntl
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,23 @@ class Layout:
         """Bytes of the board."""
         a_job, a_process = 1 + PAYLOAD, 1 + 2 * self.threads + self.notes
         return 8 * (self.jobs * a_job + self.processes * a_process) + self.jobs * self.tasks
+
+
+class Claiming:
+    """The lock under which tasks are taken, among processes; that of one that has died is free.
+
+    Args:
+        handle: The shared file of the board.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def __enter__(self) -> None:
+        fcntl.lockf(self._handle, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.lockf(self._handle, fcntl.LOCK_UN)
 
 
 class Board:

@@ -8,7 +8,6 @@ board, and is given to another one.
 from __future__ import annotations
 
 import atexit
-import fcntl
 import json
 import os
 import select
@@ -28,7 +27,7 @@ from typing import IO, Any, cast
 from multifeed.errors import DeclarationError, WorkerError, lines
 from multifeed.workers import board as boards
 from multifeed.workers import worker as workers
-from multifeed.workers.board import Board, Layout
+from multifeed.workers.board import Board, Claiming, Layout
 from multifeed.workers.memory import Packed, SharedFile, no_room
 
 # How many workers are started anew after a death, before that is an error: so many for each whole
@@ -62,13 +61,11 @@ class Ticket:
     Args:
         number: Its number.
         place: Where it stands on the board.
-        tasks: How many tasks it has.
         keeps: What must not be given back before all of them have ended.
     """
 
     number: int
     place: int
-    tasks: int
     keeps: Any
 
 
@@ -167,7 +164,7 @@ class Crew:
                 raise ClosedError
             if not self._places:
                 return None
-            ticket = Ticket(next(self._numbers), self._places.pop(), tasks, keeps)
+            ticket = Ticket(next(self._numbers), self._places.pop(), keeps)
             self._tickets[ticket.number] = ticket
             note(ticket)
             board, place = self._board, ticket.place
@@ -251,7 +248,8 @@ class Crew:
         if not heard:
             # What a worker has started may hold its pipe, so that its end is not heard.
             for worker in self._workers:
-                if worker is not None and worker.has_ended() and worker.hear(self._errors) is not None:
+                if worker is not None and worker.has_ended():
+                    worker.hear(self._errors)
                     _undisturbed(partial(self._replace, worker))
         for handle, _ in heard:
             if handle == self._pipes.woken:
@@ -296,7 +294,7 @@ class Crew:
                     "smaller batch_size or fewer processes.",
                 )
             )
-        with self._locked_board():
+        with Claiming(self._file.handle):
             claims = self._board.claims[process.number]
             for place, task in claims[claims[:, 0] != boards.NOBODY].tolist():
                 if self._board.flags[place, task] == boards.TAKEN:
@@ -310,9 +308,6 @@ class Crew:
                 words = len(self._board.waiting(ticket.place))
                 os.write(self._pipes.queue, bytes([ticket.place]) * words)
         self._start_missing()
-
-    def _locked_board(self) -> _Locked:
-        return _Locked(self._file.handle)
 
     def _ended(self, process: _Process) -> int:
         """Take a worker that has ended, or is about to, off the list; return its exit code."""
@@ -462,19 +457,6 @@ class _Pipes:
     def close(self) -> None:
         for handle in (self.queue_end, self.woken, self.wake, self.life_end, self.life):
             os.close(handle)
-
-
-class _Locked:
-    """The lock under which tasks are claimed; that of a process that has died is free."""
-
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
-
-    def __enter__(self) -> None:
-        fcntl.lockf(self._handle, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        fcntl.lockf(self._handle, fcntl.LOCK_UN)
 
 
 def _stop(pipes: _Pipes, processes: list[_Process | None], patience_s: float) -> None:

@@ -6,7 +6,6 @@ Keras and no backend. It ends when its owner closes the queue, or ends itself.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pickle
 import select
@@ -24,7 +23,7 @@ from typing import Any, Protocol
 
 import cloudpickle
 
-from multifeed.workers.board import DONE, FAILED, LEFT, NOBODY, TAKEN, WAITS, Board, Layout
+from multifeed.workers.board import DONE, FAILED, LEFT, NOBODY, TAKEN, WAITS, Board, Claiming, Layout
 from multifeed.workers.memory import SharedView, unpacked
 
 # Seconds between two looks at whether the owner is still there, beside what the pipe says.
@@ -180,8 +179,7 @@ class _Worker:
             EOFError: If the queue is closed.
         """
         board = self._board
-        with self._claiming:
-            fcntl.lockf(self._config.board, fcntl.LOCK_EX)
+        with self._claiming, Claiming(self._config.board):
             try:
                 told = os.read(self._config.queue, 1)
                 if not told:
@@ -195,8 +193,6 @@ class _Worker:
                 return place, task
             except BlockingIOError:
                 return None
-            finally:
-                fcntl.lockf(self._config.board, fcntl.LOCK_UN)
 
     def _do_task(self, place: int, task: int) -> None:
         board, flag = self._board, DONE
