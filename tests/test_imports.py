@@ -13,9 +13,10 @@ SOURCE = Path(multifeed.__file__).parent
 
 # From the bottom up. A room may import the rooms before it, and the files of its own.
 ROOMS = [
-    "errors", "progress", "meter", "spec", "files", "table", "listing", "sources", "align", "fields",
+    "errors", "progress", "meter", "receipt", "spec", "spot", "policy", "files", "table", "listing",
+    "sources", "align", "fields",
     "structure", "augment", "order", "split", "weights", "batch", "family", "keys",
-    "dataset", "prepare", "buffers", "recipe", "workers", "cache", "runs", "report", "feed",
+    "dataset", "prepare", "buffers", "recipe", "account", "workers", "cache", "runs", "report", "feed",
     "health", "canvas", "sheet",
     "keras", "__init__",
 ]  # fmt: skip

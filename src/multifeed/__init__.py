@@ -30,6 +30,7 @@ from multifeed.cache.build import cache
 from multifeed.dataset import Dataset, concat
 from multifeed.errors import (
     AlignError,
+    BadSamplesError,
     DeclarationError,
     ModelError,
     MultifeedError,
@@ -61,6 +62,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AlignError",
     "Array",
+    "BadSamplesError",
     "Boxes",
     "Category",
     "CenterCrop",

@@ -25,6 +25,7 @@ from multifeed.fields.base import (
 from multifeed.fields.scratch import Scratch
 from multifeed.meter import Meter, Spent
 from multifeed.spec import Spec
+from multifeed.spot import Spot
 from multifeed.structure import Structure
 
 Array = np.ndarray[Any, Any]
@@ -59,6 +60,7 @@ class Plan:
         self.specs: dict[str, Spec] = {name: reader.spec for name, reader in readers.items()}
         if augmentation is not None:
             self.specs |= augmentation.specs
+        self._numbers = {name: number for number, name in enumerate(self.specs)}
         self._columnar = {n: r for n, r in readers.items() if isinstance(r, Columnar)}
         self._per_sample = {n: r for n, r in readers.items() if isinstance(r, PerSample)}
         self._derived: dict[str, list[tuple[str, Derived]]] = {}
@@ -84,6 +86,11 @@ class Plan:
         return bool(self._per_sample) or augments
 
     @property
+    def kinds(self) -> int:
+        """How many kinds of tasks each row is part of: gathering from memory, reading on its own."""
+        return bool(self._columnar) + self.reads_samples
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one row of the batch, all fields together."""
         return sum(spec.nbytes for spec in self.specs.values())
@@ -103,7 +110,17 @@ class Plan:
         """
         meter = Meter(self.specs)
         self.fill_columns(rows, out, 0, len(rows), meter, shot)
-        self.fill_samples(rows, out, 0, len(rows), meter, shot)
+        self.fill_samples(rows, out, 0, len(rows), meter, shot, Spot())
+
+    def tell(self, row: int, field: int) -> str:
+        """Say in words what a `Spot` tells: which field of which sample is read, and from what file."""
+        name = list(self.specs)[field]
+        reader = self._per_sample.get(name)
+        if reader is None and self.augmentation is not None:
+            reader = self.augmentation.pipelines[name].reader
+        file = None if reader is None else reader.file(row)
+        key = self._name_row(row)
+        return f"reading {name!r} of {_sample(key, row)}" + (f" ({file})" if file else "")
 
     def fill_columns(
         self,
@@ -150,20 +167,25 @@ class Plan:
         start: int,
         stop: int,
         meter: Meter,
-        shot: Shot | None = None,
+        shot: Shot | None,
+        spot: Spot,
     ) -> None:
-        """Write the fields that are read one row at a time, for the slots `start` to `stop`."""
+        """Write the fields that are read one row at a time, for the slots `start` to `stop`.
+
+        Where it is, it says at the `spot`.
+        """
         if self.augmentation is not None and self.augmentation.pipelines and shot is not None:
-            self._fill_augmented(self.augmentation, rows, out, start, stop, meter, shot)
+            self._fill_augmented(self.augmentation, rows, out, start, stop, meter, shot, spot)
         for name, reader in self._per_sample.items():
             buffer, spent = out[name], Spent()
-            told = self._read(name, reader, rows[start:stop], _slots(buffer, start, stop), spent)
+            places = _slots(buffer, start, stop)
+            told = self._read(name, reader, rows[start:stop], places, spent, spot)
             meter.add_all({name: spent})
             if name in self._unmixed:
                 made = Made.told(rows[start:stop], buffer[start:stop], told)
                 self._derive(name, made, out, start, meter, self._unmixed)
             if shot is not None and self._mixings[name]:
-                self._mix_samples(name, reader, buffer, told, start, shot, meter)
+                self._mix_samples(name, reader, buffer, told, start, shot, meter, spot)
             if name in self._derived:
                 made = Made.told(rows[start:stop], buffer[start:stop], told)
                 self._derive(name, made, out, start, meter)
@@ -177,6 +199,7 @@ class Plan:
         stop: int,
         meter: Meter,
         shot: Shot,
+        spot: Spot,
     ) -> None:
         """Write the fields that are augmented: all of a slot's together, which one may compare."""
         told: dict[str, list[Told]] = {name: [] for name in augmentation.pipelines}
@@ -186,7 +209,7 @@ class Plan:
         slots = {name: _slots(out[name], start, stop) for name in augmentation.written}
         for slot in range(start, stop):
             places = {name: each[slot - start] for name, each in slots.items()}
-            make = partial(self._make_augmented, augmentation, slot, spent)
+            make = partial(self._make_augmented, augmentation, slot, spent, spot)
             found = make(list(augmentation.pipelines), int(rows[slot]), shot, places)
             for mixing in augmentation.mixings:
                 names, number = augmentation.companions[mixing.number], mixing.number
@@ -215,6 +238,7 @@ class Plan:
         augmentation: Augmentation,
         slot: int,
         spent: Mapping[str, Spent],
+        spot: Spot,
         names: Sequence[str],
         row: int,
         shot: Shot,
@@ -227,6 +251,7 @@ class Plan:
             pipeline = augmentation.pipelines[name]
             begin = perf_counter()
             try:
+                spot.enter(row, self._numbers[name])
                 filled = pipeline.reader.fill(row)
                 if filled is not None:
                     augmentation.fill(name, filled, places)
@@ -290,6 +315,7 @@ class Plan:
         start: int,
         shot: Shot,
         meter: Meter,
+        spot: Spot,
     ) -> None:
         """Mix a field that was read row by row with that of the partners, in place.
 
@@ -302,21 +328,29 @@ class Plan:
             for slot in range(start, start + len(told)):
                 if not mixing.matters(reader.spec, draws, slot):
                     continue
-                [other] = self._read(name, reader, draws["partner"][slot : slot + 1], [partner], spent)
+                row = draws["partner"][slot : slot + 1]
+                [other] = self._read(name, reader, row, [partner], spent, spot)
                 told[slot - start] = _of_both(told[slot - start], other)
                 slots = slice(slot, slot + 1)
                 mixing.mix(reader.spec, buffer[slots], partner[None], draws, slots)
         meter.add_all({name: spent})
 
     def _read(
-        self, name: str, reader: PerSample, rows: Array, places: Sequence[Array], spent: Spent
+        self,
+        name: str,
+        reader: PerSample,
+        rows: Array,
+        places: Sequence[Array],
+        spent: Spent,
+        spot: Spot,
     ) -> list[Told]:
         """Write rows of a field to their places; return what the reader told of each."""
         told: list[Told] = []
-        row, end = 0, perf_counter()
+        row, number, end = 0, self._numbers[name], perf_counter()
         reader.expect(rows)
         try:
             for row, place in zip(rows.tolist(), places, strict=True):
+                spot.enter(row, number)
                 begin = end
                 loaded = reader.load(row)
                 between = perf_counter()
@@ -373,6 +407,7 @@ class Plan:
             field=error.field,
             key=key,
             row=row,
+            reason=f"{error.transform} raises {type(cause).__name__}: {cause}",
         )
 
     def _explain(self, error: Exception, name: str, file: str | None, row: int) -> Exception:
@@ -393,6 +428,7 @@ class Plan:
             key=key,
             row=number,
             file=file,
+            reason=f"raises {type(error).__name__}: {error}",
         )
 
 
@@ -411,6 +447,7 @@ def bad_sample(
         key=key,
         row=row,
         file=file,
+        reason=error.reason,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import fields as dataclass_fields
@@ -36,7 +36,7 @@ from multifeed.family import Family, learned_by, read_state, write_state
 from multifeed.fields.base import Base, Field, Learned, Reader
 from multifeed.fields.category import Category
 from multifeed.fields.chain import Chain
-from multifeed.fields.rows import Rows, Source
+from multifeed.fields.rows import Rows, Source, refusals
 from multifeed.fields.same import Same
 from multifeed.fields.shared import column_names
 from multifeed.fields.text import Text
@@ -347,7 +347,9 @@ class Dataset:
                 )
         return parts
 
-    def weighted(self, class_weight: ClassWeights | None = None) -> Dataset:
+    def weighted(
+        self, class_weight: ClassWeights | None = None, *, among: Array | None = None
+    ) -> Dataset:
         """Return the same samples with a weight for every target.
 
         Args:
@@ -355,6 +357,7 @@ class Dataset:
                 that are left out), or ``"balanced"``: samples / (labels that occur x samples of the
                 label), as scikit-learn has it. Sample weights are multiplied with it. Targets that are
                 left out keep their weights.
+            among: ``int64[n]``, the rows whose labels count for ``"balanced"``; all by default.
 
         Raises:
             DeclarationError: If there are no targets, or a target, label or weight cannot be.
@@ -378,7 +381,8 @@ class Dataset:
             return replace(category, vocabulary=self.labels(name))
 
         def count(name: str, category: Category) -> Array:
-            return self._guard(name, partial(category.counts, self.source))
+            rows = self.source if among is None else self.source.take(among)
+            return self._guard(name, partial(category.counts, rows))
 
         axes = self._weight_axes()
         given: Weights = {name: Ones(axes=axes[name]) for name in targets} | self._weights
@@ -519,6 +523,32 @@ class Dataset:
             }
             self._plan = (learned, Plan(readers, self.structure, self._key_of()))
         return self._plan[1]
+
+    def refused(self) -> dict[int, SampleError]:
+        """Return why rows cannot be used of which that can be told from memory; reads no file."""
+        found: dict[int, SampleError] = {}
+        for name, field in self.all_fields().items():
+            try:
+                self._bind(name, field, self.family.learned)
+            except SampleError as error:
+                if error.row is None:
+                    raise
+                learned = learned_by(self.family.learned, name, field)
+
+                def attempt(rows: Array, field: Field = field, learned: Any = learned) -> object:
+                    return self.source.take(rows).bind(field, learned)
+
+                for row, fact in refusals(attempt, np.arange(len(self))):
+                    found.setdefault(row, bad_sample(fact, name, row, None, self._key_of()(row)))
+        return found
+
+    def replaced(self, rows: Collection[int]) -> Dataset:
+        """Return as many samples, where each of some rows is replaced by the next one that is not."""
+        index = np.arange(len(self))
+        good = np.setdiff1d(index, list(rows))
+        for row in rows:
+            index[row] = good[np.searchsorted(good, row) % len(good)]
+        return self.select(index)
 
     def move_rows(self, mover: Callable[[pa.Table], pa.Table]) -> None:
         """Let the row table stand elsewhere, such as in shared memory, for all parts that look at it.

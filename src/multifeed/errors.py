@@ -38,6 +38,7 @@ class SampleError(MultifeedError, ValueError):
         key: Key of the sample, or None where the dataset has no key.
         row: Row number in `Dataset.rows`.
         file: The file that was read, or None.
+        reason: What is wrong with it, in few words.
     """
 
     def __init__(
@@ -48,16 +49,30 @@ class SampleError(MultifeedError, ValueError):
         key: str | None = None,
         row: int | None = None,
         file: str | None = None,
+        reason: str = "",
     ) -> None:
         super().__init__(message)
         self.field = field
         self.key = key
         self.row = row
         self.file = file
+        self.reason = reason
+
+
+class BadSamplesError(MultifeedError, ValueError):
+    """More samples cannot be read than `max_bad` allows.
+
+    Attributes:
+        samples: Those found so far, as `multifeed.report.BadSample`.
+    """
+
+    def __init__(self, message: str, samples: Sequence[object] = ()) -> None:
+        super().__init__(message)
+        self.samples = tuple(samples)
 
 
 class WorkerError(MultifeedError, RuntimeError):
-    """Worker processes ended, again and again, or could not be started."""
+    """Workers ended, again and again, could not be started, or got nowhere."""
 
 
 class MultifeedWarning(UserWarning):

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from multifeed.account import Account
 from multifeed.augment.base import Transform
-from multifeed.batch import Plan, allocate, cut
+from multifeed.batch import Plan, allocate
 from multifeed.buffers import Pool, arenas
 from multifeed.dataset import Dataset
-from multifeed.errors import DeclarationError, lines
-from multifeed.fields.shared import at_least, at_least_one
+from multifeed.errors import BadSamplesError, DeclarationError, lines
+from multifeed.fields.shared import at_least, at_least_one, is_number, one_of
 from multifeed.meter import Meter, Spent
 from multifeed.order import Order, blocked, sequential, shuffled, whole_seed
+from multifeed.policy import ON_ERROR, BadSample, Policy
 from multifeed.recipe import Recipe
 from multifeed.report import FeedReport
 from multifeed.runs import (
@@ -34,6 +36,7 @@ from multifeed.runs import (
     Run,
     Slabs,
     ThreadRun,
+    make_fresh,
 )
 from multifeed.structure import Structure
 from multifeed.weights import ClassWeights
@@ -41,6 +44,7 @@ from multifeed.workers.cpus import usable_cpus
 from multifeed.workers.memory import Packed, SharedFile, packed
 
 if TYPE_CHECKING:
+    from multifeed.workers import crew as crews
     from multifeed.workers.crew import Crew
 
 Array = np.ndarray[Any, Any]
@@ -95,6 +99,16 @@ class Feed:
         steps_per_epoch: Batches an epoch, where that shall not be one pass over the samples. Epochs then
             follow each other along one continuing stream of passes: what one epoch leaves of a pass,
             the next one serves.
+        on_error: What becomes of a sample that cannot be used, since a file is missing or broken, a
+            value in memory is none, or a function raises. ``"raise"`` ends the run with an error that
+            names it. ``"drop"`` leaves it out of its batch, which is then smaller (never empty: if no
+            sample is left, there is one copy of the next one that can be used, of weight 0 if there
+            are weights). ``"mask"`` keeps shapes: its place holds a copy of another sample of the
+            batch, of sample weight 0, and the other weights are multiplied by batch ÷ good, so that the
+            loss is that of the good samples (all targets then have sample weights; metrics take them
+            into account if they are compiled as ``weighted_metrics``).
+        max_bad: The share of the dataset's samples, 0 to 1, that may be dropped or masked; one more, and
+            the run ends with `BadSamplesError`, which lists them.
         workers: Threads that read files; by default one for each CPU this process may use. Fields that
             are gathered from memory need none and start none.
         processes: Worker processes, of `workers` threads each; 0 for threads in this process, which
@@ -103,11 +117,16 @@ class Feed:
         prefetch: Batches that are built ahead; by default as many as keep all workers busy.
         prefetch_bytes: Upper bound of the bytes that are built but not yet delivered; one batch is
             always allowed.
+        timeout_s: Seconds that one row may take to read, while its batch is waited for. A worker process
+            that takes longer is killed and replaced, and its work is done again; the second time that
+            happens with the same row, that cannot be used. A thread cannot be ended: that is a
+            `WorkerError`. The log says where it was. None to wait for ever.
 
     Raises:
         DeclarationError: If an argument is out of its range, or no batch would be left.
         NotAdaptedError: If a field has to learn first.
         SampleError: If a value in memory cannot be used.
+        BadSamplesError: If that are more than `max_bad` allows.
 
     Example:
         >>> import multifeed as mf
@@ -130,10 +149,13 @@ class Feed:
         class_weight: ClassWeights | None = None,
         augment: Transform | Sequence[Transform] = (),
         steps_per_epoch: int | None = None,
+        on_error: str = "raise",
+        max_bad: float = 0.01,
         workers: int | None = None,
         processes: int | None = 0,
         prefetch: int | None = None,
         prefetch_bytes: int = 256 * 2**20,
+        timeout_s: float | None = 300.0,
     ) -> None:
         batch_size = at_least("batch_size", batch_size, 1)
         if not isinstance(shuffle, bool) and shuffle != "block":
@@ -144,8 +166,12 @@ class Feed:
         processes = None if processes is None else at_least("processes", processes, 0)
         prefetch = at_least_one("prefetch", prefetch)
         prefetch_bytes = at_least("prefetch_bytes", prefetch_bytes, 1)
-        if remainder not in ("keep", "drop", "pad"):
-            raise DeclarationError(f'remainder must be "keep", "drop" or "pad"; received {remainder!r}.')
+        one_of("remainder", remainder, ("keep", "drop", "pad"))
+        one_of("on_error", on_error, ON_ERROR)
+        if not is_number(max_bad) or not 0 <= max_bad <= 1:
+            raise DeclarationError(f"max_bad is a share of the samples, 0 to 1; received {max_bad!r}.")
+        if timeout_s is not None and not (is_number(timeout_s) and timeout_s > 0):
+            raise DeclarationError(f"timeout_s is a number of seconds, or None; received {timeout_s!r}.")
         if remainder == "drop" and len(data) < batch_size:
             raise DeclarationError(
                 lines(
@@ -157,14 +183,23 @@ class Feed:
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
-        pads = remainder == "pad" and len(data) % batch_size > 0
+        # One that samples are dropped from is smaller, too.
+        pads = remainder == "pad" and (len(data) % batch_size > 0 or on_error == "drop")
         samples = len(data) - (len(data) % batch_size if remainder == "drop" else 0)
+        self._account = Account(len(data), max_bad)
+        policy = Policy(on_error, {} if on_error == "raise" else self._refused())
 
         def recipe() -> Recipe:
-            is_weighted = class_weight is not None or (pads and data.structure.targets is not None)
-            plan = (data.weighted(class_weight) if is_weighted else data).plan(augment)
+            good = data.replaced(policy.known) if policy.known else data
+            has_targets = data.structure.targets is not None
+            is_weighted = class_weight is not None or ((pads or on_error == "mask") and has_targets)
+            if is_weighted:
+                among = np.setdiff1d(np.arange(len(data)), list(policy.known))
+                good = good.weighted(class_weight, among=among)
+            plan = good.plan(augment)
             order = _order(shuffle, data, plan)
-            return Recipe(plan, order, seed, samples, batch_size, steps_per_epoch, pads)
+            count = len(data)
+            return Recipe(plan, policy, order, count, seed, samples, batch_size, steps_per_epoch, pads)
 
         self._shared: _Shared | None = None
         if processes is None:
@@ -193,6 +228,8 @@ class Feed:
         else:
             keep_bytes = max(_KEEP_BYTES, (self.prefetch + 4) * batch_bytes)
             self._pool = Pool(specs, keep_bytes, data.family.free)
+        self._timeout_s = None if timeout_s is None else float(timeout_s)
+        self._crew_tallies: list[crews.Tally] = []
         self._meters = [Meter(specs)]
         self._pieces = Pieces(self._meters, workers_in_all)
         self._crew: Crew | None = None
@@ -219,6 +256,11 @@ class Feed:
         return self._recipe.plan.augmentation is not None
 
     @property
+    def drops(self) -> bool:
+        """Whether samples that cannot be used are left out of their batches."""
+        return self._recipe.policy.on_error == "drop"
+
+    @property
     def epoch(self) -> int:
         """The epoch that the next pass serves. It may be set."""
         return self._epoch
@@ -238,17 +280,24 @@ class Feed:
             epoch: 0 or more.
             step: 0 … ``len(feed) - 1``.
         """
-        rows = self.rows(epoch, step)
         recipe = self._recipe
-        buffers = allocate(recipe.padded(len(rows)), recipe.plan.specs)
-        recipe.plan.fill(rows, cut(buffers, len(rows)), recipe.shot(recipe.batch_number(epoch, step)))
-        return recipe.plan.structure.pack(recipe.pad(buffers, len(rows)))
+        return make_fresh(recipe, recipe.batch_number(*self._checked(epoch, step))).packed(recipe)
 
     def rows(self, epoch: int, step: int) -> Array:
         """Return the row numbers, ``int64[n]`` into ``data.rows``, that make a batch, in its order.
 
-        Copies that pad a batch are not among them.
+        Copies that pad a batch are not among them, nor are samples that are dropped from it: with
+        ``on_error="drop"`` the batch is read to see which these are. Those that are masked are.
         """
+        rows = self.slots(epoch, step)
+        if not self.drops:
+            return rows
+        recipe = self._recipe
+        made = make_fresh(recipe, recipe.batch_number(epoch, step))
+        return np.delete(rows, list(made.left_out(recipe)))
+
+    def slots(self, epoch: int, step: int) -> Array:
+        """Return the rows, ``int64[n]``, of all slots of a batch, whether they can be used or not."""
         return self._recipe.rows(self._recipe.batch_number(*self._checked(epoch, step)))
 
     def keys(self, epoch: int, step: int) -> list[Any]:
@@ -342,9 +391,18 @@ class Feed:
         """Return how fast this feed has been so far, who waited, and what took the time."""
         recipe = self._recipe
         batches, samples, waited_s, worked_s = self._tally.read()
+        counts = self._account.counts()
         return FeedReport(
             batches=batches,
-            samples=samples,
+            samples=samples - counts.dropped - counts.masked,
+            dropped=counts.dropped,
+            masked=counts.masked,
+            padded=counts.padded,
+            passes=counts.passes,
+            recomputed=sum(each.recomputed for each in self._crew_tallies),
+            restarts=sum(each.restarts for each in self._crew_tallies),
+            bad=self._account.bad,
+            rows=len(self.data),
             waited_s=waited_s,
             worked_s=worked_s,
             workers=self.workers * max(1, self.processes) if recipe.plan.reads_samples else 0,
@@ -373,6 +431,15 @@ class Feed:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _refused(self) -> dict[int, BadSample]:
+        """Return those samples whose values in memory cannot be used, by row; files are not read."""
+        found = {row: BadSample.of(error, row) for row, error in self.data.refused().items()}
+        if found:
+            self._account.note(found.values())
+            if len(found) == len(self.data):
+                raise BadSamplesError("no sample of this dataset can be used.", [*found.values()])
+        return found
 
     def _checked(self, epoch: int, step: int) -> tuple[int, int]:
         """Return a position as Python's own integers, or say that there is none such."""
@@ -422,6 +489,7 @@ class Feed:
                 pool,
                 meter,
                 numbers,
+                account=self._account,
                 crew=self._crew_at_work(self._shared),
                 memory=self._shared.memory,
                 pieces=self._pieces,
@@ -434,20 +502,23 @@ class Feed:
                 pool,
                 meter,
                 numbers,
+                account=self._account,
                 workers=self.workers,
                 pieces=self._pieces,
                 ahead=self.prefetch,
+                timeout_s=self._timeout_s,
             )
-        return ColumnRun(recipe, pool, meter, start)
+        return ColumnRun(recipe, pool, meter, start, account=self._account)
 
     def _crew_at_work(self, shared: _Shared) -> Crew:
         """Return the worker processes; new ones if there are none yet, or they were closed."""
         # Not on systems that have no use for it.
-        from multifeed.workers.crew import Crew
+        from multifeed.workers.crew import Crew, Tally
 
         with self._lock:
             if self._crew is None or self._crew.is_closed:
-                names = shared.recipe.plan.specs
+                plan, tally = shared.recipe.plan, Tally()
+                names = plan.specs
                 self._crew = Crew(
                     shared.program,
                     shared.memory,
@@ -456,7 +527,12 @@ class Feed:
                     # Of gathering, and of reading.
                     tasks=2 * self._pieces.most,
                     notes=Meter.SIZE * len(names),
+                    name_of=plan.tell,
+                    epoch_jobs=len(self),
+                    timeout_s=self._timeout_s,
+                    tally=tally,
                 )
+                self._crew_tallies.append(tally)
                 self._meters += [Meter(names, notes) for notes in self._crew.notes()]
             return self._crew
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from multifeed.augment.pipeline import Shot
-from multifeed.batch import Buffers, Plan, chunks, cut
+from multifeed.batch import Buffers, Plan, allocate, chunks, cut
+from multifeed.errors import SampleError
 from multifeed.meter import Meter
 from multifeed.order import Order
+from multifeed.policy import BadSlots, Policy
+from multifeed.receipt import receipt
+from multifeed.spot import Spot
 from multifeed.structure import flat
 
 Array = np.ndarray[Any, Any]
@@ -28,16 +34,20 @@ class Recipe:
 
     Args:
         plan: What each field does.
+        policy: What becomes of samples that cannot be used.
         order: Which rows stand in which slots.
+        count: Rows of the dataset.
         seed: The feed's seed.
         samples: Slots of a pass over the samples.
         batch_size: Samples a batch.
         steps_per_epoch: Batches an epoch, where that is not one pass over the samples.
-        pads: Whether a smaller last batch is filled up.
+        pads: Whether a smaller batch is filled up.
     """
 
     plan: Plan
+    policy: Policy
     order: Order
+    count: int
     seed: int
     samples: int
     batch_size: int
@@ -92,10 +102,77 @@ class Recipe:
             first = stop - self.batch_size
             for buffer in buffers.values():
                 buffer[count:stop] = buffer[first]
-            weights = self.plan.structure.weights
-            for name in () if weights is None else flat(weights):
+            for name in self._weights:
                 buffers[name][count:stop] = 0.0
         return cut(buffers, stop)
+
+    @property
+    def _weights(self) -> list[str]:
+        weights = self.plan.structure.weights
+        return [] if weights is None else flat(weights)
+
+    def mend(
+        self, number: int, buffers: Buffers, count: int, bad: BadSlots, avoid: Collection[int]
+    ) -> int:
+        """Leave the bad slots of a batch out, or mask them; return how many samples it then has.
+
+        A batch has at least one row: where all slots are bad, that is a copy of the next sample of the
+        pass that can be used, of weight 0 if there are weights.
+
+        Args:
+            number: The number of the batch.
+            buffers: Where it has been written.
+            count: How many slots it has.
+            bad: The bad slots.
+            avoid: Rows that are known to be bad.
+        """
+        good = np.setdiff1d(np.arange(count), list(bad))
+        shares = len(good) / count
+        if not len(good):
+            spare = self._spare(number, avoid)
+            for name, buffer in buffers.items():
+                buffer[0] = spare[name][0]
+            good = np.zeros(1, np.int64)
+        if self.policy.on_error == "drop":
+            first = min(bad)
+            moved = good[good > first]
+            for buffer in buffers.values():
+                buffer[first : first + len(moved)] = buffer[moved]
+            count = len(good)
+        else:
+            slots = np.array(sorted(bad))
+            sources = good[np.searchsorted(good, slots) % len(good)]
+            for buffer in buffers.values():
+                buffer[slots] = buffer[sources]
+        for name in self._weights:
+            if not shares:
+                buffers[name][:count] = 0.0
+            elif self.policy.on_error == "mask":
+                # So that the mean over the batch is that over its good samples.
+                buffers[name][:count] /= shares
+                buffers[name][slots] = 0.0
+        return count
+
+    def _spare(self, number: int, avoid: Collection[int]) -> Buffers:
+        """Return one row, of a sample that can be used: the next one of the pass after a batch."""
+        passes, place = divmod(number, self.batches)
+        start, stop = self.slots(place)
+        buffers = allocate(1, self.plan.specs)
+        augmentation = self.plan.augmentation
+        for slot in chain(range(stop, self.samples), range(start)):
+            rows = self.order(self.seed, passes, slot, slot + 1)
+            if int(rows[0]) in avoid:
+                continue
+            shot = None
+            if augmentation is not None:
+                shot = augmentation.shoot(self.seed, passes, slot, slot + 1)
+            try:
+                self.plan.fill(rows, buffers, shot)
+                return buffers
+            except SampleError as error:
+                if not self.policy.bears(error):
+                    raise
+        raise SampleError("no sample of this dataset can be used; loader.report().bad says why.")
 
 
 class RowsInBlocks:
@@ -131,19 +208,29 @@ class Making:
     """
 
     def __init__(self, recipe: Recipe, number: int, rows: Array, buffers: Buffers, pieces: int) -> None:
-        self._plan, self._rows = recipe.plan, rows
+        self._plan, self._policy, self._rows = recipe.plan, recipe.policy, rows
         self._shot = recipe.shot(number)
         self._buffers = cut(buffers, len(rows))
         self._columns, self._samples = _cut_up(recipe, len(rows), pieces)
 
-    def do(self, task: int, meter: Meter) -> None:
-        """Do one task."""
+    def do(self, task: int, meter: Meter, spot: Spot) -> tuple[int, BadSlots]:
+        """Do one task.
+
+        Returns:
+            The receipt of its rows, and those slots of the batch whose samples cannot be used.
+
+        Raises:
+            SampleError: If a sample cannot be used, and that is not to be borne.
+        """
         columns = len(self._columns)
+        given = self._rows, self._buffers
         if task < columns:
-            fill, piece = self._plan.fill_columns, self._columns[task]
+            start, stop = self._columns[task]
+            fill = partial(self._plan.fill_columns, *given, meter=meter, shot=self._shot)
         else:
-            fill, piece = self._plan.fill_samples, self._samples[task - columns]
-        fill(self._rows, self._buffers, *piece, meter, self._shot)
+            start, stop = self._samples[task - columns]
+            fill = partial(self._plan.fill_samples, *given, meter=meter, shot=self._shot, spot=spot)
+        return receipt(self._rows[start:stop]), self._policy.fill(fill, self._rows, start, stop)
 
 
 def tasks_of(recipe: Recipe, count: int, pieces: int) -> int:

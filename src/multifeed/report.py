@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from multifeed.errors import aligned
 from multifeed.meter import Spent
+from multifeed.policy import BadSample, listed
 
 # Below this share of waiting there is nothing to be won by a faster loader.
 _WORTH_A_WORD = 0.1
@@ -15,6 +18,9 @@ _BUSY = 0.7
 
 # Above this share of samples that a cache lacks, a word is said of it.
 _FEW_REDONE = 0.01
+
+# What is counted, and can be subtracted.
+_COUNTS = ("batches", "samples", "dropped", "masked", "padded", "passes", "recomputed", "restarts")
 
 _STAGES = {"load_s": "reading", "decode_s": "decoding", "copy_s": "copying"}
 
@@ -27,7 +33,7 @@ class FeedReport:
 
     Args:
         batches: Batches that were handed over.
-        samples: Samples in them, without padding.
+        samples: Samples in them: without padding, and without those that were dropped or masked.
         waited_s: Seconds that whoever asked waited for batches. In `fit` that is the model; on
             TensorFlow it is the thread that prefetches for it.
         worked_s: Seconds that whoever asked spent between one batch and the next.
@@ -36,6 +42,15 @@ class FeedReport:
         fields: For each field, what making it cost, in seconds of all threads together, the bytes that
             were read, and how many samples a cache should have had and were decoded from their source.
             Batches that were built ahead are in it.
+        dropped: Slots of which the sample could not be used, and which were left out of their batches.
+        masked: Such slots that hold a copy of another sample, of weight 0.
+        padded: Rows that were added to fill batches up.
+        passes: Whole passes over the samples that were served in one go; of each of them it was proven
+            that every row was made exactly once, or is among the dropped or masked.
+        recomputed: Batches that were made again, in part or whole, since a worker process had ended.
+        restarts: Worker processes that were started in the place of one that had ended.
+        bad: The samples that could not be used, each once, in the order in which they were found.
+        rows: Rows of the dataset.
 
     Example:
         >>> import multifeed as mf
@@ -54,6 +69,19 @@ class FeedReport:
     workers: int = 0
     processors: int = 1
     fields: Mapping[str, Spent] = field(default_factory=dict)
+    dropped: int = 0
+    masked: int = 0
+    padded: int = 0
+    passes: int = 0
+    recomputed: int = 0
+    restarts: int = 0
+    bad: tuple[BadSample, ...] = ()
+    rows: int = 0
+
+    @property
+    def good_rows(self) -> np.ndarray:
+        """The rows, ``int64[n]``, of samples that are not `bad`, for `Dataset.select`."""
+        return np.setdiff1d(np.arange(self.rows), [each.row for each in self.bad])
 
     @property
     def seconds(self) -> float:
@@ -131,8 +159,8 @@ class FeedReport:
         """Return what happened since an earlier report of the same feed."""
         return replace(
             self,
-            batches=self.batches - before.batches,
-            samples=self.samples - before.samples,
+            **{name: getattr(self, name) - getattr(before, name) for name in _COUNTS},
+            bad=self.bad[len(before.bad) :],
             waited_s=self.waited_s - before.waited_s,
             worked_s=self.worked_s - before.worked_s,
             fields={
@@ -154,4 +182,9 @@ class FeedReport:
             megabytes = f"{spent.loaded_bytes / 1e6:,.1f}" if spent.loaded_bytes else "-"
             cells = [f"{each:.2f}" if each else "-" for each in seconds] + [megabytes]
             table.append((name, *cells, *([f"{spent.redone:,}"] if is_cached else [])))
-        return "\n".join([head, *aligned(table), *filter(None, [self.advice()])])
+        counts = {name: getattr(self, name) for name in ("dropped", "masked", "padded", "recomputed")}
+        counts["workers started anew"] = self.restarts
+        seldom = [f"{count:,} {name}" for name, count in counts.items() if count]
+        bad = [f"{len(self.bad):,} of {self.rows:,} samples cannot be used:", *listed(self.bad)]
+        told = [", ".join(seldom), "\n  ".join(bad) if self.bad else "", self.advice()]
+        return "\n".join([head, *aligned(table), *filter(None, told)])

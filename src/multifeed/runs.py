@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import threading
+import time
+import traceback
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from multifeed.batch import Buffers, cut
+from multifeed.account import Account, Ledger
+from multifeed.batch import Buffers, allocate, cut
 from multifeed.buffers import Pool, arenas
+from multifeed.errors import WorkerError, lines
 from multifeed.meter import Meter
+from multifeed.policy import BadSlots, BadSlotsError
+from multifeed.receipt import receipt
 from multifeed.recipe import Making, Recipe, RowsInBlocks, tasks_of
+from multifeed.spot import NO_ROW, Spot
 from multifeed.workers.memory import SharedFile, SharedView, address_of
-from multifeed.workers.threads import Job, OrderedThreads
+from multifeed.workers.threads import LOOK_S, Job, OrderedThreads
 
 if TYPE_CHECKING:
     from multifeed.workers.crew import Crew, Ticket
+    from multifeed.workers.worker import Do
 
 Batch = tuple[Any, ...]
 
@@ -45,12 +55,24 @@ _PAGE = 4_096
 _MOST_GROWTH = 2**28
 
 
+_log = logging.getLogger("multifeed")
+
+
 class ClosedError(Exception):
     """A run was closed while somebody waited for its next batch."""
 
 
 class Run(ABC):
-    """Batches in order from a position on."""
+    """Batches in order from a position on.
+
+    Args:
+        recipe: What makes them.
+        account: Where is noted what becomes of their samples.
+    """
+
+    def __init__(self, recipe: Recipe, account: Account) -> None:
+        self._recipe, self._account = recipe, account
+        self._ledger = Ledger(recipe, account)
 
     @property
     @abstractmethod
@@ -63,6 +85,7 @@ class Run(ABC):
 
         Raises:
             ClosedError: If it was closed, or has no more.
+            BadSamplesError: If more samples cannot be used than may be.
         """
 
     @abstractmethod
@@ -73,27 +96,121 @@ class Run(ABC):
         """Stop, and wait until its threads have ended."""
         self.stop()
 
+    def _handed_over(self, made: Made) -> Batch:
+        """Return a batch as it is handed over, having noted what has become of its samples."""
+        self._ledger.add(made.number, 1, made.receipts)
+        return made.packed(self._recipe, self._account)
+
+
+class Made:
+    """A batch that has been written, or is being.
+
+    Args:
+        number: Its number.
+        rows: Its rows, ``int64[n]``.
+        buffers: Where it is written: memory of whole batches, even where it is smaller.
+    """
+
+    def __init__(self, number: int, rows: np.ndarray, buffers: Buffers) -> None:
+        self.number, self.rows, self.buffers = number, rows, buffers
+        self.receipts = 0
+        self.bad: BadSlots = {}
+        # What each thread that is about it is at, by task: the two numbers of a `Spot`, and the thread.
+        self.places: dict[int, tuple[list[int], int]] = {}
+        self._adding = threading.Lock()
+
+    def do(self, making: Making, task: int, meter: Meter) -> None:
+        """Do a task of it."""
+        place = [NO_ROW, 0]
+        self.places[task] = place, threading.get_ident()
+        try:
+            done, bad = making.do(task, meter, Spot(place))
+        finally:
+            del self.places[task]
+        with self._adding:
+            self.receipts += done
+            self.bad |= bad
+
+    def packed(self, recipe: Recipe, account: Account | None = None) -> Batch:
+        """Return it in the structure of a batch, with its bad samples left out or masked.
+
+        Args:
+            recipe: The recipe.
+            account: Where these are noted, if anywhere.
+
+        Raises:
+            BadSamplesError: If they are more than may be.
+        """
+        count = self._mended(recipe, account)
+        padded = recipe.padded(count)
+        if account is not None and padded > count:
+            account.count(padded=padded - count)
+        return recipe.plan.structure.pack(recipe.pad(self.buffers, count))
+
+    def left_out(self, recipe: Recipe) -> BadSlots:
+        """Return the slots whose samples cannot be used."""
+        return self.bad | recipe.policy.known_in(self.rows)
+
+    def _mended(self, recipe: Recipe, account: Account | None) -> int:
+        """Leave its bad samples out, or mask them; return how many samples it then has."""
+        count, policy = len(self.rows), recipe.policy
+        bad = self.left_out(recipe) if policy.known else self.bad
+        if not bad:
+            return count
+        avoid = {each.row for each in bad.values()}.union(policy.known)
+        if account is not None:
+            account.note(bad[slot] for slot in sorted(bad))
+            avoid |= account.bad_rows
+        left = recipe.mend(self.number, self.buffers, count, bad, avoid)
+        if account is not None:
+            is_masked = policy.on_error == "mask"
+            # Where nothing was left, there is one copy.
+            extra = left - (count - len(bad)) if not is_masked else 0
+            account.count(**{"masked" if is_masked else "dropped": len(bad)}, padded=extra)
+        return left
+
+
+def make(recipe: Recipe, number: int, rows: np.ndarray, buffers: Buffers, meter: Meter) -> Made:
+    """Return a batch that is made here and now."""
+    made = Made(number, rows, buffers)
+    making = Making(recipe, number, rows, buffers, pieces=1)
+    for task in range(tasks_of(recipe, len(rows), pieces=1)):
+        made.do(making, task, meter)
+    return made
+
+
+def make_fresh(recipe: Recipe, number: int) -> Made:
+    """Return a batch that is made here and now, in memory of its own."""
+    rows = recipe.rows(number)
+    buffers = allocate(recipe.padded(len(rows)), recipe.plan.specs)
+    return make(recipe, number, rows, buffers, Meter(recipe.plan.specs))
+
 
 class ColumnRun(Run):
     """Batches of fields that are all in memory: gathered here, many at once where they are small."""
 
     is_usable = True
 
-    def __init__(self, recipe: Recipe, pool: Pool, meter: Meter, start: int) -> None:
-        self._recipe, self._pool, self._meter = recipe, pool, meter
+    def __init__(
+        self, recipe: Recipe, pool: Pool, meter: Meter, start: int, *, account: Account
+    ) -> None:
+        super().__init__(recipe, account)
+        self._pool, self._meter = pool, meter
         self._number = start
         self._rows = RowsInBlocks(recipe)
         row_bytes = max(1, recipe.plan.row_bytes)
         rows_at_once = min(_GATHER_ROWS, _GATHER_BYTES // row_bytes)
         self._batches_at_once = max(1, min(rows_at_once // recipe.batch_size, recipe.batches))
-        self._ready: deque[Batch] = deque()
+        # Some must be asked for, since samples of theirs cannot be used.
+        self._ready: deque[Batch | Callable[[], Batch]] = deque()
 
     def get(self) -> Batch:
         if not self._ready:
             if not self.is_usable:
                 raise ClosedError
             self._gather()
-        return self._ready.popleft()
+        ready = self._ready.popleft()
+        return ready() if callable(ready) else ready
 
     def stop(self) -> None:
         self.is_usable = False
@@ -101,16 +218,26 @@ class ColumnRun(Run):
 
     def _gather(self) -> None:
         recipe, size = self._recipe, self._recipe.batch_size
-        rows = self._rows(self._number, self._batches_at_once)
-        shot = recipe.shot(self._number, self._batches_at_once)
+        first = self._number
+        rows = self._rows(first, self._batches_at_once)
+        shot = recipe.shot(first, self._batches_at_once)
         # Memory for whole batches, even where the last will be smaller: it fits all.
         buffers = self._pool.lease(self._batches_at_once * size)
         is_full = len(rows) == self._batches_at_once * size
         used = buffers if is_full else cut(buffers, len(rows))
-        recipe.plan.fill_columns(rows, used, 0, len(rows), self._meter, shot)
-        self._number += -(-len(rows) // size)
+        fill = partial(recipe.plan.fill_columns, rows, used, meter=self._meter, shot=shot)
+        bad = recipe.policy.fill(fill, rows, 0, len(rows))
+        count = -(-len(rows) // size)
+        self._number += count
+        self._ledger.add(first, count, receipt(rows))
+        if bad or recipe.policy.known:
+            self._ready.extend(
+                partial(self._cut_out, first, place, rows, buffers, bad) for place in range(count)
+            )
+            return
         if not is_full:
             buffers = recipe.pad(buffers, len(rows))
+            self._account.count(padded=recipe.padded(len(rows)) - len(rows))
         if self._batches_at_once == 1:
             self._ready.append(recipe.plan.structure.pack(buffers))
             return
@@ -119,6 +246,17 @@ class ColumnRun(Run):
             name: [buffer[start : start + size] for start in starts] for name, buffer in buffers.items()
         }
         self._ready.extend(recipe.plan.structure.pack_many(views))
+
+    def _cut_out(
+        self, first: int, place: int, rows: np.ndarray, buffers: Buffers, bad: BadSlots
+    ) -> Batch:
+        """Return one of the batches that were gathered together."""
+        size = self._recipe.batch_size
+        start, stop = place * size, (place + 1) * size
+        here = {name: buffer[start:stop] for name, buffer in buffers.items()}
+        made = Made(first + place, rows[start:stop], here)
+        made.bad = {slot - start: each for slot, each in bad.items() if start <= slot < stop}
+        return made.packed(self._recipe, self._account)
 
 
 class ThreadRun(Run):
@@ -131,12 +269,15 @@ class ThreadRun(Run):
         meter: Meter,
         numbers: Iterator[int],
         *,
+        account: Account,
         workers: int,
         pieces: Pieces,
         ahead: int,
+        timeout_s: float | None,
     ) -> None:
-        self._recipe = recipe
+        super().__init__(recipe, account)
         self._process: int | None = os.getpid()
+        self._watch = None if timeout_s is None else _Watch(recipe, timeout_s)
         jobs = _batch_jobs(recipe, pool, meter, numbers, pieces)
         self._threads = OrderedThreads(jobs, threads=workers, ahead=ahead, name="multifeed")
 
@@ -146,11 +287,11 @@ class ThreadRun(Run):
 
     def get(self) -> Batch:
         try:
-            buffers, count = self._threads.get()
+            made = self._threads.get() if self._watch is None else self._threads.get(self._watch.look)
         except StopIteration:
             # Of as many batches as are asked for there is no end but this.
             raise ClosedError from None
-        return self._recipe.plan.structure.pack(self._recipe.pad(buffers, count))
+        return self._handed_over(made)
 
     def stop(self) -> None:
         self._process = None
@@ -158,24 +299,83 @@ class ThreadRun(Run):
 
     def close(self) -> None:
         self._process = None
-        self._threads.close()
+        # A thread that is stuck would be waited for in vain.
+        is_stuck = self._watch is not None and self._watch.has_found
+        self._threads.close(0.0 if is_stuck else None)
 
 
 def _batch_jobs(
     recipe: Recipe, pool: Pool, meter: Meter, numbers: Iterator[int], pieces_of: Pieces
-) -> Iterator[Job[tuple[Buffers, int]]]:
+) -> Iterator[Job[Made]]:
     """Yield each batch as a job."""
     rows_of = RowsInBlocks(recipe)
     for number in numbers:
         rows = rows_of(number)
         buffers = pool.lease(recipe.batch_size)
         pieces = pieces_of(len(rows))
+        made = Made(number, rows, buffers)
         making = Making(recipe, number, rows, buffers, pieces)
         count = tasks_of(recipe, len(rows), pieces)
-        tasks = [partial(making.do, task, meter) for task in range(count)]
-        yield Job((buffers, len(rows)), tasks)
+        tasks = [partial(made.do, making, task, meter) for task in range(count)]
+        yield Job(made, tasks)
         # This frame must not keep a batch that has been handed over.
-        del buffers, making, tasks
+        del buffers, made, making, tasks
+
+
+class _Watch:
+    """Looks whether the threads that make a batch get anywhere, while it is waited for.
+
+    Args:
+        recipe: The recipe.
+        timeout_s: Seconds without a change that are too long.
+    """
+
+    def __init__(self, recipe: Recipe, timeout_s: float) -> None:
+        self._plan, self._timeout_s = recipe.plan, timeout_s
+        self.has_found = False
+        self._number, self._looked = -1, 0.0
+        # By task, where it was last seen, and for how long it has been there.
+        self._seen: dict[int, tuple[list[int], float]] = {}
+
+    def look(self, made: Made) -> None:
+        """Raise an error if a thread has been at one row for too long."""
+        now = time.monotonic()
+        if made.number != self._number:
+            self._number, self._seen, self._looked = made.number, {}, now
+        # If this process was stopped meanwhile, so were its threads.
+        passed_s = min(now - self._looked, 2 * LOOK_S)
+        self._looked = now
+        seen = {}
+        for task, (place, thread) in made.places.copy().items():
+            before, still_s = self._seen.get(task, (None, 0.0))
+            still_s = still_s + passed_s if before == place else 0.0
+            seen[task] = list(place), still_s
+            if still_s >= self._timeout_s:
+                self.has_found = True
+                raise self._stuck(place[0], place[1], thread)
+        self._seen = seen
+
+    def _stuck(self, row: int, field: int, thread: int) -> WorkerError:
+        what = "gathering a batch" if row == NO_ROW else self._plan.tell(row, field)
+        frame = sys._current_frames().get(thread)
+        stack = traceback.extract_stack(frame) if frame is not None else []
+        _log.error(
+            "%s has taken longer than timeout_s=%g. The thread is at:\n%s",
+            what,
+            self._timeout_s,
+            "".join(traceback.format_list(stack)),
+        )
+        where = (
+            f"It is at {stack[-1].filename}:{stack[-1].lineno}, in {stack[-1].name}." if stack else ""
+        )
+        return WorkerError(
+            lines(
+                f"{what} has taken longer than timeout_s={self._timeout_s:g}.",
+                where,
+                "A thread cannot be ended: pass processes=1, and a worker that is stuck is replaced; or "
+                "a larger timeout_s, or None to wait for ever.",
+            )
+        )
 
 
 class ProcessRun(Run):
@@ -188,12 +388,14 @@ class ProcessRun(Run):
         meter: Meter,
         numbers: Iterator[int],
         *,
+        account: Account,
         crew: Crew,
         memory: Sequence[SharedFile],
         pieces: Pieces,
         ahead: int,
     ) -> None:
-        self._recipe, self._pool, self._meter = recipe, pool, meter
+        super().__init__(recipe, account)
+        self._pool, self._meter = pool, meter
         self._numbers, self._next = numbers, next(numbers, None)
         self._crew, self._memory = crew, memory
         self._pieces, self._ahead = pieces, ahead
@@ -201,7 +403,7 @@ class ProcessRun(Run):
         self._rows = RowsInBlocks(recipe)
         layouts = arenas(recipe.plan.specs, recipe.batch_size)
         self._firsts = [each.places[0][0] for each in layouts]
-        self._pending: deque[tuple[Ticket, Buffers, int]] = deque()
+        self._pending: deque[tuple[Ticket, Made]] = deque()
 
     @property
     def is_usable(self) -> bool:
@@ -216,13 +418,18 @@ class ProcessRun(Run):
             self._hand_in()
             if not self._pending:
                 return self._make_here()
-            ticket, buffers, count = self._pending[0]
-            self._crew.wait(ticket)
+            ticket, made = self._pending[0]
+            made.receipts, errors = self._crew.wait(ticket)
+            for error in errors.values():
+                if not isinstance(error, BadSlotsError):
+                    raise error
+                made.receipts += error.receipt
+                made.bad |= error.bad
             self._pending.popleft()
             self._hand_in()
         except crew.ClosedError:
             raise ClosedError from None
-        return self._recipe.plan.structure.pack(self._recipe.pad(buffers, count))
+        return self._handed_over(made)
 
     def stop(self) -> None:
         self._process = None
@@ -235,34 +442,29 @@ class ProcessRun(Run):
             number = self._next
             if number > _MOST_NUMBER:
                 return
-            count = len(self._rows(number))
+            rows = self._rows(number)
             buffers = self._pool.lease(self._recipe.batch_size)
             files = zip(self._memory, self._firsts, strict=True)
             places = [file.place_of(address_of(buffers[name])) for file, name in files]
-            pieces = self._pieces(count)
-            tasks = tasks_of(self._recipe, count, pieces)
-            if (
-                self._crew.submit([number, pieces, *places], tasks, buffers, self._noter(buffers, count))
-                is None
-            ):
+            pieces = self._pieces(len(rows))
+            tasks = tasks_of(self._recipe, len(rows), pieces)
+            note = self._noter(Made(number, rows, buffers))
+            if self._crew.submit([number, pieces, *places], tasks, buffers, note) is None:
                 return
             self._next = next(self._numbers, None)
 
-    def _noter(self, buffers: Buffers, count: int) -> Callable[[Ticket], None]:
-        return lambda ticket: self._pending.append((ticket, buffers, count))
+    def _noter(self, made: Made) -> Callable[[Ticket], None]:
+        return lambda ticket: self._pending.append((ticket, made))
 
     def _make_here(self) -> Batch:
         """Return the next batch, made in this thread: other runs have all the room there is."""
         number = self._next
         if number is None:
             raise ClosedError
-        rows = self._rows(number)
         buffers = self._pool.lease(self._recipe.batch_size)
-        making = Making(self._recipe, number, rows, buffers, pieces=1)
-        for task in range(tasks_of(self._recipe, len(rows), pieces=1)):
-            making.do(task, self._meter)
+        made = make(self._recipe, number, self._rows(number), buffers, self._meter)
         self._next = next(self._numbers, None)
-        return self._recipe.plan.structure.pack(self._recipe.pad(buffers, len(rows)))
+        return self._handed_over(made)
 
 
 @dataclass(frozen=True)
@@ -275,9 +477,7 @@ class BatchProgram:
 
     recipe: Recipe
 
-    def open(
-        self, memory: Sequence[SharedView], notes: memoryview
-    ) -> Callable[[Sequence[int], int], None]:
+    def open(self, memory: Sequence[SharedView], notes: memoryview) -> Do:
         """Return the function that does a task; see `workers.worker.Program`."""
         import cv2
 
@@ -298,10 +498,15 @@ class _Maker:
         self._known: dict[tuple[int, ...], Making] = {}
         self._preparing = threading.Lock()
 
-    def __call__(self, payload: Sequence[int], task: int) -> None:
+    def __call__(
+        self, payload: Sequence[int], task: int, about: memoryview, aside: Mapping[int, str]
+    ) -> int:
         with self._preparing:
             making = self._known.get(tuple(payload)) or self._prepare(tuple(payload))
-        making.do(task, self._meter)
+        done, bad = making.do(task, self._meter, Spot(about, aside))
+        if bad:
+            raise BadSlotsError(bad, done)
+        return done
 
     def _prepare(self, payload: tuple[int, ...]) -> Making:
         number, pieces, *places = payload

@@ -390,7 +390,7 @@ def test_importing_loads_neither_keras_nor_a_backend() -> None:
         ({"batch_size": 4, "prefetch": 0}, "prefetch must be a whole number of at least 1; received 0."),
         (
             {"batch_size": 4, "remainder": "fill"},
-            'remainder must be "keep", "drop" or "pad"; received \'fill\'.',
+            "remainder must be one of 'keep', 'drop', 'pad'; received 'fill'.",
         ),
         (
             {"batch_size": 24, "remainder": "drop"},
@@ -507,3 +507,47 @@ def test_ctrl_c_at_any_moment_leaves_a_feed_that_goes_on(full_length: bool) -> N
         # An interrupt inside a weakref callback is reported and lost; that is Python's own rule.
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout == f"done {count}\n"
+
+
+def test_a_thread_that_gets_nowhere_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    """It names the sample and where it is; the log has the stack; closing does not wait for it."""
+    ends = threading.Event()
+
+    def wait(values: np.ndarray) -> np.ndarray:
+        if values[0] == 5:
+            ends.wait()
+        return values
+
+    data = mf.Dataset(
+        {"id": [f"s{number}" for number in range(12)], "x": np.arange(12.0)[:, None]},
+        key="id",
+        inputs=mf.Array("x", preprocess=wait),
+    )
+    feed = mf.Feed(data, 4, workers=2, timeout_s=0.3)
+    assert_same(feed.take(0, 0), feed.batch(0, 0))
+    with pytest.raises(mf.WorkerError) as caught:
+        feed.take(0, 1)
+    first, where, remedy = str(caught.value).splitlines()
+    assert first == "reading 'x' of sample 's5' has taken longer than timeout_s=0.3."
+    assert where.startswith("  It is at ")
+    assert where.endswith(", in wait.")
+    assert remedy == (
+        "  A thread cannot be ended: pass processes=1, and a worker that is stuck is replaced; or a "
+        "larger timeout_s, or None to wait for ever."
+    )
+    assert "ends.wait()" in caplog.text
+    feed.close()
+    ends.set()
+
+
+def test_a_slow_thread_that_gets_on_is_waited_for() -> None:
+    """Each row has the time to itself, not the batch."""
+
+    def pause(values: np.ndarray) -> np.ndarray:
+        if values.any():
+            time.sleep(0.15)
+        return values
+
+    data = mf.Dataset({"x": np.arange(1.0, 9.0)[:, None]}, inputs=mf.Array("x", preprocess=pause))
+    with mf.Feed(data, 8, workers=1, timeout_s=0.9) as feed:
+        assert len(list(feed)) == 1

@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from multifeed.errors import WorkerError
+from multifeed.workers import crew as crew_room
 from multifeed.workers import worker
-from multifeed.workers.crew import RESTARTS, ClosedError, Crew
+from multifeed.workers.crew import RESTARTS, ClosedError, Crew, Tally
 from multifeed.workers.memory import SharedFile, SharedView, packed
 
 TASKS = 5
@@ -29,29 +30,38 @@ class Squares:
 
     Args:
         fails: The sum for which it raises.
-        dies: That for which it ends the process, once.
+        dies: Those for which it ends the process, once; always if there is no mark.
         mark: A file that tells that it has.
+        hangs: That for which it never ends.
         pause_s: How long a task takes.
     """
 
     fails: int = -1
-    dies: int = -1
+    dies: Collection[int] = ()
     mark: str = ""
+    hangs: int = -1
     pause_s: float = 0.0
 
-    def open(
-        self, memory: Sequence[SharedView], notes: memoryview
-    ) -> Callable[[Sequence[int], int], None]:
-        def square(payload: Sequence[int], task: int) -> None:
+    def open(self, memory: Sequence[SharedView], notes: memoryview) -> worker.Do:
+        def square(
+            payload: Sequence[int], task: int, about: memoryview, aside: Mapping[int, str]
+        ) -> int:
             place, number, *_ = payload
+            about[0] = number + task
+            if number + task in aside:
+                raise LookupError(f"{number + task} ended two, the last {aside[number + task]}")
             time.sleep(self.pause_s)
             if number + task == self.fails:
                 raise KeyError(number)
-            if number + task == self.dies and not Path(self.mark).exists():
-                Path(self.mark).touch()
+            while number + task == self.hangs:
+                pass
+            if number + task in self.dies and not (self.mark and Path(self.mark).exists()):
+                if self.mark:
+                    Path(self.mark).touch()
                 os._exit(7)
             memory[0].at(place, 8 * TASKS).view(np.int64)[task] = (number + task) ** 2
             notes[0] += 1
+            return number + task
 
         return square
 
@@ -60,19 +70,17 @@ class Squares:
 class Broken:
     """A program that cannot begin."""
 
-    def open(
-        self, memory: Sequence[SharedView], notes: memoryview
-    ) -> Callable[[Sequence[int], int], None]:
+    def open(self, memory: Sequence[SharedView], notes: memoryview) -> worker.Do:
         raise OSError("no camera")
 
 
 @contextmanager
 def crew_of(
-    program: worker.Program, processes: int = 2, threads: int = 1, idle_s: float = 60
+    program: worker.Program, processes: int = 2, threads: int = 1, idle_s: float = 60, **options
 ) -> Iterator[tuple]:
     """A crew, and a function of a number that hands its job in."""
     file = SharedFile()
-    memory = file.grow(1_000 * 8 * TASKS)
+    memory = file.grow(2_000 * 8 * TASKS)
     crew = Crew(
         packed(program),
         [file],
@@ -80,9 +88,11 @@ def crew_of(
         threads=threads,
         tasks=TASKS,
         notes=1,
+        name_of=lambda subject, detail: f"number {subject}",
         idle_s=idle_s,
+        **options,
     )
-    handed = iter(range(1_000))
+    handed = iter(range(2_000))
 
     def hand_in(number: int):
         place = 8 * TASKS * next(handed)
@@ -106,7 +116,7 @@ def test_results_are_there_when_a_job_has_ended(processes: int, threads: int) ->
     with crew_of(Squares(), processes, threads) as (crew, hand_in):
         jobs = [(number, *hand_in(number)) for number in range(50)]
         for number, ticket, out in reversed(jobs):
-            crew.wait(ticket)
+            assert crew.wait(ticket) == (sum(range(number, number + TASKS)), {})
             assert out.view(np.int64).tolist() == squares(number)
         assert sum(notes[0] for notes in crew.notes()) == 50 * TASKS
 
@@ -127,16 +137,16 @@ def test_there_is_room_for_so_many_jobs() -> None:
             time.sleep(0.01)
 
 
-def test_an_error_is_that_of_the_first_task() -> None:
+def test_an_error_is_told_with_its_task() -> None:
     """With the worker's traceback as its last cause; the other jobs are done."""
     with crew_of(Squares(fails=13)) as (crew, hand_in):
         jobs = [(number, *hand_in(number)) for number in range(8, 16)]
         for number, ticket, out in jobs:
             if number <= 13 < number + TASKS:
-                with pytest.raises(KeyError) as caught:
-                    crew.wait(ticket)
-                assert caught.value.args == (number,)
-                assert "in square" in str(caught.value.__cause__)
+                _, errors = crew.wait(ticket)
+                [(task, error)] = errors.items()
+                assert (number + task, error.args) == (13, (number,))
+                assert "in square" in str(error.__cause__)
             else:
                 crew.wait(ticket)
                 assert out.view(np.int64).tolist() == squares(number)
@@ -153,7 +163,7 @@ def test_a_program_that_cannot_begin_is_told() -> None:
 
 def test_deaths_lose_nothing(tmp_path) -> None:
     """A process that ends itself in a task, and ones that are killed from outside at any moment."""
-    with crew_of(Squares(dies=40, mark=str(tmp_path / "mark"), pause_s=0.0005)) as (crew, hand_in):
+    with crew_of(Squares(dies=(40,), mark=str(tmp_path / "mark"), pause_s=0.0005)) as (crew, hand_in):
         random = np.random.default_rng(0)
         killed = 0
         for start in range(0, 400, 40):
@@ -194,9 +204,98 @@ def test_a_closed_crew_takes_nothing_and_hands_nothing_over() -> None:
             hand_in(2)
 
 
-def test_workers_that_always_die_are_an_error(tmp_path) -> None:
+@pytest.mark.parametrize(("processes", "threads"), [(1, 1), (2, 1), (2, 4)])
+def test_what_has_ended_two_workers_is_set_aside(processes: int, threads: int) -> None:
+    """And nothing else, although several threads were about something when their process ended."""
+    program, tally = Squares(dies=(53,), pause_s=0.002), Tally()
+    with crew_of(program, processes, threads, tally=tally) as (crew, hand_in):
+        for number in range(0, 100, TASKS):
+            ticket, out = hand_in(number)
+            _, errors = crew.wait(ticket)
+            if number <= 53 < number + TASKS:
+                [(task, error)] = errors.items()
+                assert number + task == 53
+                assert error.args == ("53 ended two, the last with exit code 7",)
+            else:
+                assert not errors
+                assert out.view(np.int64).tolist() == squares(number)
+        assert (tally.restarts, tally.recomputed) == (2, 1)
+
+
+def test_workers_that_always_die_are_an_error() -> None:
     """After so many deaths; and all are ended."""
-    with crew_of(Squares(dies=3, mark="/nowhere/at/all")) as (crew, hand_in):
-        ticket, _ = hand_in(1)
-        with pytest.raises((WorkerError, FileNotFoundError)):
+    with crew_of(Squares(dies=range(1_000))) as (crew, hand_in):
+        tickets = [hand_in(number)[0] for number in range(20)]
+
+        def wait_for_all() -> None:
+            for ticket in tickets:
+                crew.wait(ticket)
+
+        with pytest.raises(WorkerError) as caught:
+            wait_for_all()
+        assert str(caught.value) == (
+            "worker processes are started anew up to 10 times in an epoch, and once more for every 20 "
+            "batches; one more has ended with exit code 7.\n"
+            "  If one sample does it, mf.check(data) finds its file; if memory is short, pass a smaller "
+            "batch_size or fewer processes."
+        )
+        assert crew.is_closed
+
+
+def test_a_worker_may_be_killed_again_and_again() -> None:
+    """As long as there are jobs done in between: one restart for every 20 of them."""
+    tally = Tally()
+    with crew_of(Squares(), tally=tally, epoch_jobs=10_000) as (crew, hand_in):
+        for number in range(50 * (RESTARTS + 5)):
+            ticket, out = hand_in(number % 900)
+            if number % 50 == 49:
+                os.kill(psutil.Process().children()[0].pid, signal.SIGKILL)
             crew.wait(ticket)
+            assert out.view(np.int64).tolist() == squares(number % 900)
+        assert tally.restarts >= RESTARTS + 4
+
+
+def test_what_never_ends_is_set_aside(caplog: pytest.LogCaptureFixture) -> None:
+    """After two workers have been killed that were at it; the log says where they were."""
+    tally = Tally()
+    with crew_of(Squares(hangs=13), timeout_s=0.5, tally=tally) as (crew, hand_in):
+        jobs = [(number, *hand_in(number)) for number in (10, 20)]
+        for number, ticket, out in jobs:
+            _, errors = crew.wait(ticket)
+            assert [str(error) for error in errors.values()] == (
+                ["13 ended two, the last after it had been stuck for longer than timeout_s"]
+                if number == 10
+                else []
+            )
+            assert number == 10 or out.view(np.int64).tolist() == squares(number)
+    assert tally.restarts == 2
+    stuck = [each for each in caplog.messages if "timeout_s" in each and "is at" in each]
+    assert len(stuck) == 2
+    assert stuck[0].startswith("number 13 has taken longer than timeout_s=0.5.")
+    assert "in square" in stuck[0].splitlines()[1]
+
+
+def test_a_worker_that_was_stopped_is_replaced() -> None:
+    """By SIGSTOP: it does not answer, and is killed; what it was about is done by another one."""
+    tally = Tally()
+    with crew_of(Squares(pause_s=0.05), 1, timeout_s=0.5, tally=tally) as (crew, hand_in):
+        ticket, out = hand_in(1)
+        time.sleep(0.1)
+        while not psutil.Process().children():
+            time.sleep(0.01)
+        os.kill(psutil.Process().children()[0].pid, signal.SIGSTOP)
+        assert crew.wait(ticket) == (15, {})
+        assert out.view(np.int64).tolist() == squares(1)
+    assert tally.restarts <= 1
+
+
+def test_workers_that_do_not_begin_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped before they have taken anything."""
+    monkeypatch.setattr(crew_room, "_BEGIN_S", 5.0)
+    tally = Tally()
+    with crew_of(Squares(), 1, timeout_s=0.5, tally=tally) as (crew, hand_in):
+        ticket, out = hand_in(1)
+        os.kill(psutil.Process().children()[0].pid, signal.SIGSTOP)
+        assert crew.wait(ticket) == (15, {})
+        assert out.view(np.int64).tolist() == squares(1)
+    assert tally.restarts >= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any
@@ -195,3 +195,18 @@ class Cells:
             return None
         is_null: NDArray = pc.is_null(self._column).to_numpy()
         return is_null if self._index is None else is_null[self._index]
+
+
+def refusals(read: Callable[[NDArray], object], rows: NDArray) -> Iterator[tuple[int, BadValue]]:
+    """Yield each row for whose sake `read` raises, by halving the rows until one is left."""
+    waiting = [rows] if len(rows) else []
+    while waiting:
+        some = waiting.pop()
+        try:
+            read(some)
+        except BadValue as error:
+            if len(some) == 1:
+                yield int(some[0]), error
+            else:
+                middle = len(some) // 2
+                waiting += [some[middle:], some[:middle]]

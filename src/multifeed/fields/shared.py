@@ -71,6 +71,11 @@ def checked_dtype(dtype: Any) -> str | None:
     return str(found.name)
 
 
+def is_number(value: object) -> bool:
+    """Tell whether a value is one number, of Python or NumPy; booleans are none."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
 def whole_number(value: object) -> int | None:
     """Return an integer of Python or NumPy as Python's own; None for all else, booleans included."""
     return int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None

@@ -15,7 +15,7 @@ import numpy as np
 from multifeed.errors import BadValue
 from multifeed.fields.base import Columnar, Derived, Field, Learned, Made, PerSample, Reader, Remark
 from multifeed.fields.gather import OneByOne
-from multifeed.fields.rows import NDArray, Rows
+from multifeed.fields.rows import NDArray, Rows, refusals
 from multifeed.fields.shared import first_line
 from multifeed.health.report import Finding
 from multifeed.workers.threads import Job, OrderedThreads
@@ -34,21 +34,6 @@ Description = tuple[tuple[str, str], ...]
 _PEEK = 64
 # At most this share of the files is "few", where nearly all others are alike.
 _FEW_SHARE = 0.1
-
-
-def _refused(read: Callable[[NDArray], object], rows: NDArray) -> Iterator[tuple[int, Exception]]:
-    """Yield each row for whose sake `read` raises, by halving the rows until one is left."""
-    waiting = [rows] if len(rows) else []
-    while waiting:
-        some = waiting.pop()
-        try:
-            read(some)
-        except BadValue as error:
-            if len(some) == 1:
-                yield int(some[0]), error
-            else:
-                middle = len(some) // 2
-                waiting += [some[middle:], some[:middle]]
 
 
 def fault(field: str, row: int | None, error: Exception, file: str | None = None) -> Finding:
@@ -110,7 +95,7 @@ class Reading:
             if len(good):
                 with suppress(BadValue):
                     return attempt(good), good
-            refused = dict(_refused(attempt, good))
+            refused = dict(refusals(attempt, good))
             self.findings += [fault(self._name, row, error) for row, error in refused.items()]
             good = np.setdiff1d(good, [*refused])
             return attempt(good) if len(good) else None, good

@@ -65,10 +65,13 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         class_weight: ClassWeights | None = None,
         augment: Transform | Sequence[Transform] = (),
         steps_per_epoch: int | None = None,
+        on_error: str = "raise",
+        max_bad: float = 0.01,
         workers: int | None = None,
         processes: int | None = None,
         prefetch: int | None = None,
         prefetch_bytes: int = 256 * 2**20,
+        timeout_s: float | None = 300.0,
     ) -> None:
         # Keras' own workers stay at 1: with more, it would put its own queue and threads around us.
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=1)
@@ -81,10 +84,13 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
             class_weight=class_weight,
             augment=augment,
             steps_per_epoch=steps_per_epoch,
+            on_error=on_error,
+            max_bad=max_bad,
             workers=workers,
             processes=processes,
             prefetch=prefetch,
             prefetch_bytes=prefetch_bytes,
+            timeout_s=timeout_s,
         )
         self.last_error: BaseException | None = None
         # Keras makes an adapter for each call of fit, evaluate and predict. Each has its own pass, so

@@ -42,7 +42,8 @@ def predict(
     """Predict every sample of an epoch; the outputs become labels and numbers in their own units.
 
     There is one row for each sample that the loader serves in its present epoch, in that order, under
-    the sample's key; the epoch does not advance. The outputs of the whole epoch are held in memory.
+    the sample's key; the epoch does not advance. The outputs of the whole epoch are held in memory. Of
+    a loader that drops or masks samples which cannot be used, these are left out of the table.
 
     Columns: first those of the key (`row`, the row number, if there is no key); then for each output,
     which belongs to a target by name or by position as in `check_model`:
@@ -73,7 +74,8 @@ def predict(
         NotAdaptedError: If a target has not learned what it needs to name the outputs.
 
     Warns:
-        MultifeedWarning: If the epoch leaves samples out (``remainder="drop"``, ``steps_per_epoch``).
+        MultifeedWarning: If the epoch leaves samples out (``remainder="drop"``, ``steps_per_epoch``), or
+            some cannot be used (``on_error``).
 
     Example:
         >>> import keras, multifeed as mf
@@ -111,11 +113,15 @@ def predict(
     known = targets
     if targets is None and loader.data.structure.targets is not None:
         known = loader.data
-    served = [loader.rows(loader.epoch, step) for step in range(len(loader))]
-    rows = np.concatenate(served)
-    _warn_of_samples_left_out(rows, len(loader.data))
+    served = [loader.feed.slots(loader.epoch, step) for step in range(len(loader))]
+    _warn_of_samples_left_out(np.concatenate(served), len(loader.data))
     side = _predicted(model, loader, verbose)
-    places = _places(model, side, [len(each) for each in served], loader.batch_size)
+    # Without augmentation, what is wrong with a sample is so whenever it is read.
+    bad = [each.row for each in loader.report().bad]
+    good = [~np.isin(each, bad) for each in served]
+    rows = np.concatenate(served)[np.concatenate(good)]
+    _warn_of_bad_samples(len(np.unique(np.concatenate(served))) - len(np.unique(rows)))
+    places = _places(model, side, good, loader)
     arrays = {label: values[places] for label, values in side.tensors.items()}
     names = {} if known is None else _names(model, known, side._replace(tensors=arrays))
     columns = _key_columns(loader.data, rows)
@@ -139,6 +145,18 @@ def _warn_of_samples_left_out(rows: Array, count: int) -> None:
                 f"an epoch of this loader leaves out {count - found:,} of {count:,} samples, and so "
                 "does the table.",
                 'Pass a loader with remainder="keep" and without steps_per_epoch to predict them all.',
+            ),
+            MultifeedWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_bad_samples(count: int) -> None:
+    if count:
+        warnings.warn(
+            lines(
+                f"{count:,} samples cannot be used, and are left out of the table.",
+                "loader.report().bad says which, and why.",
             ),
             MultifeedWarning,
             stacklevel=3,
@@ -169,14 +187,27 @@ def _predicted(model: keras.Model, loader: Loader, verbose: Any) -> Side:
     return Side("output", dict(zip(declared, values, strict=True)), predicted)
 
 
-def _places(model: keras.Model, side: Side, lengths: list[int], batch_size: int) -> Array:
-    """Return where the rows stand in the outputs, ``int64[n]``; rows that pad batches are left out."""
+def _places(model: keras.Model, side: Side, good: Sequence[Array], loader: Loader) -> Array:
+    """Return where the good samples stand in the outputs, ``int64[n]``.
+
+    Args:
+        model: The model.
+        side: Its outputs.
+        good: For each batch, ``bool[n]``: which of its samples can be used.
+        loader: What was predicted on.
+    """
+    # A batch is never empty: where no sample is left, it holds a copy.
+    drops = loader.feed.drops
+    lengths = [max(1, int(each.sum())) if drops else len(each) for each in good]
+    kept = [np.arange(each.sum()) if drops else np.flatnonzero(each) for each in good]
     counts = {label: len(values) for label, values in side.tensors.items()}
     (count,) = set(counts.values()) if len(set(counts.values())) == 1 else (-1,)
+    if count == loader.batch_size * len(lengths):
+        # Rows that pad batches are left out.
+        lengths = [loader.batch_size] * len(lengths)
     if count == sum(lengths):
-        return np.arange(count)
-    if count == batch_size * len(lengths):
-        return np.concatenate([batch_size * step + np.arange(n) for step, n in enumerate(lengths)])
+        starts = np.cumsum([0, *lengths[:-1]])
+        return np.concatenate([start + each for start, each in zip(starts, kept, strict=True)])
     listed = ", ".join(f"{label!r} has {count:,}" for label, count in counts.items())
     raise ModelError(
         lines(

@@ -2,16 +2,17 @@
 
 The owner has no thread for them. It writes tasks to a pipe that all workers read from, and looks at the
 board when it wants a result. A worker that dies takes nothing along: what it had claimed stands on the
-board, and is given to another one.
+board, and is given to another one. So is what one of them does that gets nowhere: it is killed.
 """
 
 from __future__ import annotations
 
 import atexit
 import json
+import logging
 import os
+import re
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -19,10 +20,12 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from functools import partial
 from itertools import count
 from typing import IO, Any, cast
+
+import numpy as np
 
 from multifeed.errors import DeclarationError, WorkerError, lines
 from multifeed.workers import board as boards
@@ -30,14 +33,18 @@ from multifeed.workers import worker as workers
 from multifeed.workers.board import Board, Claiming, Layout
 from multifeed.workers.memory import Packed, SharedFile, no_room
 
-# How many workers are started anew after a death, before that is an error: so many for each whole
-# thousand jobs, and at the start.
+# How many workers are started anew after a death, before that is an error: so many in an epoch, and one
+# more for each of so many jobs.
 RESTARTS = 10
-_JOBS_A_REFILL = 1_000
+JOBS_A_RESTART = 20
 # Seconds between two looks at the board while nothing is heard: a word may get lost.
 _LOOK_S = 0.1
 # Seconds that workers are given to end by themselves; what they are about is wanted no more.
 _PATIENCE_S = 2.0
+# Seconds that workers are given to begin at least, whatever the time limit of a task.
+_BEGIN_S = 30.0
+# Seconds that a worker is given to tell where its threads are.
+_STACKS_S = 0.5
 # Words that fit into a pipe: 16 KiB is what all systems have.
 _QUEUE_TASKS = 2**14
 
@@ -50,8 +57,24 @@ _BOOT = (
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
+_log = logging.getLogger("multifeed")
+
+
 class ClosedError(Exception):
     """A crew was closed while somebody waited for it."""
+
+
+@dataclass
+class Tally:
+    """What has happened to workers.
+
+    Args:
+        restarts: How many were started anew after a death.
+        recomputed: How many jobs were done again, in part or whole.
+    """
+
+    restarts: int = 0
+    recomputed: int = 0
 
 
 @dataclass(eq=False)
@@ -62,11 +85,13 @@ class Ticket:
         number: Its number.
         place: Where it stands on the board.
         keeps: What must not be given back before all of them have ended.
+        deaths: By task, what a worker was about when it ended in it, and how.
     """
 
     number: int
     place: int
     keeps: Any
+    deaths: dict[int, int] = field(default_factory=dict)
 
 
 class Crew:
@@ -82,6 +107,11 @@ class Crew:
         threads: How many threads each has.
         tasks: How many tasks a job has at most.
         notes: How many numbers each worker keeps for the owner.
+        name_of: Says in words what the two numbers mean in which a task says what it is about.
+        epoch_jobs: Jobs after which workers may be started anew as often again.
+        timeout_s: Seconds without a change in what it is about after which a worker is killed; None for
+            never.
+        tally: Where to count what happens.
         idle_s: Seconds after which a worker that has nothing to do ends; it is started anew when needed.
     """
 
@@ -94,12 +124,18 @@ class Crew:
         threads: int,
         tasks: int,
         notes: int,
+        name_of: Callable[[int, int], str],
+        epoch_jobs: int = 1_000,
+        timeout_s: float | None = None,
+        tally: Tally | None = None,
         idle_s: float = 60.0,
     ) -> None:
         self._program, self._memory, self._idle_s = program, memory, idle_s
+        self._name_of, self._epoch_jobs = name_of, epoch_jobs
+        self._tally = tally or Tally()
         jobs = max(1, min(boards.MOST_JOBS, _QUEUE_TASKS // tasks))
         self._layout = Layout(jobs, tasks, processes, threads, notes)
-        self._file = SharedFile()
+        self._file, self._stacks = SharedFile(), SharedFile()
         self._memory_of_board = self._file.grow(self._layout.size)
         self._board = Board(self._memory_of_board, self._layout)
         self._board.tickets[:] = boards.NOBODY
@@ -111,7 +147,9 @@ class Crew:
         # Jobs that nobody waits for any more, but some worker may still write for.
         self._dropped: list[Ticket] = []
         self._errors: dict[int, dict[int, BaseException]] = {}
-        self._restarts = 0
+        # Of this epoch.
+        self._restarts, self._jobs = 0, 0
+        self._watch = None if timeout_s is None else _Watch(self._board, timeout_s)
         self._lock = threading.RLock()
         try:
             self._pipes = _Pipes()
@@ -169,20 +207,26 @@ class Crew:
             note(ticket)
             board, place = self._board, ticket.place
             board.payloads[place, : len(payload)] = payload
+            board.receipts[place] = 0
             board.flags[place, tasks:] = boards.DONE
             board.flags[place, :tasks] = boards.WAITS
             board.tickets[place] = ticket.number
-            if ticket.number % _JOBS_A_REFILL == 0:
-                self._restarts = 0
+            self._jobs += 1
+            if self._jobs > self._epoch_jobs:
+                self._restarts, self._jobs = 0, 1
             os.write(self._pipes.queue, bytes([place]) * tasks)
             self._start_missing()
         return ticket
 
-    def wait(self, ticket: Ticket) -> None:
-        """Wait until a job has ended, or raise the error of its first task that failed.
+    def wait(self, ticket: Ticket) -> tuple[int, dict[int, BaseException]]:
+        """Wait until a job has ended.
+
+        Returns:
+            The sum of what its tasks have returned, as an integer of 64 bits, and the errors of those
+            that failed, by their number.
 
         Raises:
-            WorkerError: If workers keep dying.
+            WorkerError: If workers keep dying, or get nowhere.
             ClosedError: If this was closed meanwhile.
         """
         if self.is_closed:
@@ -194,9 +238,9 @@ class Crew:
                         raise ClosedError
                     if not self._board.has_ended(ticket.place):
                         self._listen()
-            first = self._board.flags[ticket.place].tobytes().find(boards.FAILED)
-            if first >= 0:
-                self._raise(ticket, first)
+            failed = np.flatnonzero(self._board.flags[ticket.place] == boards.FAILED)
+            errors = self._errors_of(ticket, failed.tolist()) if len(failed) else {}
+            return int(self._board.receipts[ticket.place].sum()), errors
         finally:
             self.drop(ticket)
 
@@ -245,6 +289,8 @@ class Crew:
     def _listen(self) -> None:
         """Wait for a word from any worker, hear what they say of errors, and see who has died."""
         heard = self._poll.poll(1000 * _LOOK_S)
+        if self._watch is not None:
+            self._look_who_is_stuck(self._watch)
         if not heard:
             # What a worker has started may hold its pipe, so that its end is not heard.
             for worker in self._workers:
@@ -267,6 +313,36 @@ class Crew:
             if not lives:
                 _undisturbed(partial(self._replace, process))
 
+    def _look_who_is_stuck(self, watch: _Watch) -> None:
+        """Kill a worker of which a thread gets nowhere; all of them if none takes what is to be done."""
+        for number, thread in watch.look():
+            process = self._workers[number]
+            if process is None or process.was_stuck:
+                continue
+            if thread is None:
+                _log.error("worker processes do not begin what is to be done")
+            else:
+                ident = int(self._board.idents[number, thread])
+                stack = process.stack_of(ident, self._stacks)
+                _log.error(
+                    "%s has taken longer than timeout_s=%g. %s",
+                    self._what(number, thread),
+                    watch.timeout_s,
+                    f"The worker is at (innermost first):\n{stack}"
+                    if stack
+                    else "The worker does not answer.",
+                )
+                # The other threads of the process are not to be blamed for its end.
+                others = np.arange(self._layout.threads) != thread
+                self._board.subjects[number, others] = boards.NOBODY
+            process.was_stuck = True
+            process.kill()
+
+    def _what(self, number: int, thread: int) -> str:
+        """Say what a thread of a worker is about."""
+        subject, detail = self._board.subjects[number, thread].tolist()
+        return "a worker's task" if subject == boards.NOBODY else self._name_of(subject, detail)
+
     def _replace(self, process: _Process) -> None:
         """Give what a worker had claimed to others, after its end, and start another one."""
         code = self._ended(process)
@@ -283,31 +359,69 @@ class Crew:
         if self._board.states[process.number] == boards.LEFT:
             self._start_missing()
             return
+        how = boards.how_ended(code)
         self._restarts += 1
-        if self._restarts > RESTARTS:
+        allowed = RESTARTS + self._jobs // JOBS_A_RESTART
+        if self._restarts > allowed:
             self._fail()
             raise WorkerError(
                 lines(
-                    f"worker processes are started anew up to {RESTARTS} times within "
-                    f"{_JOBS_A_REFILL:,} batches; one more has ended {_how(code)}.",
+                    f"worker processes are started anew up to {RESTARTS} times in an epoch, and once "
+                    f"more for every {JOBS_A_RESTART} batches; one more has ended {how}.",
                     "If one sample does it, mf.check(data) finds its file; if memory is short, pass a "
                     "smaller batch_size or fewer processes.",
                 )
             )
+        self._tally.restarts += 1
+        was_about = self._return_claims(process.number, code)
+        _log.warning(
+            "a worker process ended %s%s; it is replaced, and its work is done again (%d of %d in this "
+            "epoch)",
+            how,
+            f" while it was about {', '.join(was_about)}" if was_about else "",
+            self._restarts,
+            allowed,
+        )
+        self._start_missing()
+
+    def _return_claims(self, number: int, code: int) -> list[str]:
+        """Give the tasks of a worker that has ended to others; return what it was about, in words."""
+        board, was_about = self._board, []
+        tickets = {each.place: each for each in (*self._tickets.values(), *self._dropped)}
         with Claiming(self._file.handle):
-            claims = self._board.claims[process.number]
-            for place, task in claims[claims[:, 0] != boards.NOBODY].tolist():
-                if self._board.flags[place, task] == boards.TAKEN:
-                    self._board.flags[place, task] = boards.WAITS
-            claims[:] = boards.NOBODY
+            for thread, (place, task) in enumerate(board.claims[number].tolist()):
+                if place == boards.NOBODY or board.flags[place, task] != boards.TAKEN:
+                    continue
+                board.flags[place, task] = boards.WAITS
+                subject = int(board.subjects[number, thread, 0])
+                ticket = tickets.get(place)
+                if ticket is None:
+                    continue
+                if not ticket.deaths:
+                    self._tally.recomputed += 1
+                if subject != boards.NOBODY:
+                    was_about.append(self._what(number, thread))
+                    if ticket.deaths.get(task) == subject:
+                        self._set_aside(subject, code)
+                    # The next one does it with nothing else under way. If that dies as well, it is known
+                    # what did it.
+                    board.flags[place, task] = boards.ALONE
+                ticket.deaths[task] = subject
+            board.claims[number] = boards.NOBODY
             # A word on a task may have died with it.
             with suppress(BlockingIOError):
                 while os.read(self._pipes.queue_end, 65_536):
                     pass
-            for ticket in [*self._tickets.values(), *self._dropped]:
-                words = len(self._board.waiting(ticket.place))
-                os.write(self._pipes.queue, bytes([ticket.place]) * words)
-        self._start_missing()
+            for ticket in tickets.values():
+                os.write(self._pipes.queue, bytes([ticket.place]) * len(board.waiting(ticket.place)))
+        return was_about
+
+    def _set_aside(self, subject: int, code: int) -> None:
+        """Let no worker touch again what has ended two of them."""
+        count = int(self._board.aside_count[0])
+        if subject not in self._board.aside[:count, 0] and count < boards.MOST_ASIDE:
+            self._board.aside[count] = subject, code
+            self._board.aside_count[0] = count + 1
 
     def _ended(self, process: _Process) -> int:
         """Take a worker that has ended, or is about to, off the list; return its exit code."""
@@ -315,7 +429,7 @@ class Crew:
         self._poll.unregister(process.errors)
         self._workers[process.number] = None
         process.close()
-        return code
+        return boards.STUCK if process.was_stuck else code
 
     def _start_missing(self) -> None:
         """Start the workers that are not there: not yet, or no longer, having had nothing to do."""
@@ -352,6 +466,7 @@ class Crew:
             queue=self._pipes.queue_end,
             wake=self._pipes.wake,
             errors=write_errors,
+            stacks=self._stacks.handle,
             life=self._pipes.life_end,
             board=self._file.handle,
             layout=astuple(self._layout),
@@ -362,12 +477,13 @@ class Crew:
             idle_s=self._idle_s,
         )
         told = {"path": [os.path.abspath(each) for each in sys.path], "config": asdict(config)}
-        passed = {config.queue, config.wake, config.errors, config.life, config.board, *config.memory}
+        passed = {config.queue, config.wake, config.errors, config.stacks, config.life, config.board}
+        passed |= {*config.memory, *handles, *self._program.handles}
         try:
             running = subprocess.Popen(
                 [sys.executable, "-c", _BOOT],
                 stdin=subprocess.PIPE,
-                pass_fds=sorted(passed.union(handles, self._program.handles)),
+                pass_fds=sorted(passed),
                 env=_ONE_THREAD | os.environ,
                 # Ctrl-C is for the owner, who decides what becomes of its workers.
                 process_group=0,
@@ -382,15 +498,15 @@ class Crew:
             pipe.write(json.dumps(told).encode())
         return _Process(number, running, errors)
 
-    def _raise(self, ticket: Ticket, first: int) -> None:
-        """Raise the error of a task that has failed."""
+    def _errors_of(self, ticket: Ticket, failed: Sequence[int]) -> dict[int, BaseException]:
+        """Return the errors of tasks that have failed, once all of them have been heard."""
         until = time.monotonic() + _PATIENCE_S
-        while first not in self._errors.get(ticket.number, {}):
+        while not self._errors.get(ticket.number, {}).keys() >= set(failed):
             with self._lock:
                 self._listen()
             if time.monotonic() > until:
                 raise WorkerError("a worker process failed, and what it said of it was lost.")
-        raise self._errors[ticket.number][first]
+        return dict(sorted(self._errors[ticket.number].items()))
 
     def _fail(self) -> None:
         """End all workers, so that nothing is waited for that nobody does."""
@@ -402,6 +518,7 @@ class _Process:
 
     def __init__(self, number: int, running: subprocess.Popen[bytes], errors: int) -> None:
         self.number, self.errors = number, errors
+        self.was_stuck = False
         self._running = running
         self._heard = b""
         os.set_blocking(errors, False)
@@ -426,6 +543,29 @@ class _Process:
     def has_ended(self) -> bool:
         return self._running.poll() is not None
 
+    def kill(self) -> None:
+        self._running.kill()
+
+    def stack_of(self, ident: int, file: SharedFile) -> str:
+        """Return the stack of one of its threads, innermost first; empty if it does not answer.
+
+        Args:
+            ident: What the interpreter calls the thread.
+            file: Where it writes those of all threads.
+        """
+        os.ftruncate(file.handle, 0)
+        # Whoever has inherited the descriptor writes where this one stands.
+        os.lseek(file.handle, 0, os.SEEK_SET)
+        self._running.send_signal(workers.ASK_STACKS)
+        until, size = time.monotonic() + _STACKS_S, -1
+        while time.monotonic() < until and (size <= 0 or size != os.fstat(file.handle).st_size):
+            size = os.fstat(file.handle).st_size
+            time.sleep(_STACKS_S / 10)
+        text = os.pread(file.handle, 2**20, 0).decode(errors="replace")
+        of_threads = re.split(r"^(?=(?:Current thread|Thread) )", text, flags=re.MULTILINE)
+        found = [each for each in of_threads if f"0x{ident:016x}" in each]
+        return "\n".join(found[0].strip().splitlines()[1:]) if found else ""
+
     def wait(self, patience_s: float) -> int:
         """Wait for its end, and bring it about if that takes too long; return its exit code."""
         try:
@@ -436,6 +576,48 @@ class _Process:
 
     def close(self) -> None:
         os.close(self.errors)
+
+
+class _Watch:
+    """Looks whether threads of workers get anywhere with what they are about.
+
+    Args:
+        board: The board.
+        timeout_s: Seconds without a change that are too long.
+    """
+
+    def __init__(self, board: Board, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self._board = board
+        self._seen = self._state()
+        self._still_s = np.zeros(board.claims.shape[:2])
+        self._idle_s = 0.0
+        self._looked = time.monotonic()
+
+    def look(self) -> list[tuple[int, int | None]]:
+        """Return the workers that are stuck, each with its thread: None where it does not begin."""
+        now = time.monotonic()
+        # If this process was stopped meanwhile, so may the others have been.
+        passed_s = min(now - self._looked, 2 * _LOOK_S)
+        self._looked = now
+        state = self._state()
+        is_busy = state[..., 0] != boards.NOBODY
+        is_same = (state == self._seen).all(axis=-1)
+        self._seen = state
+        self._still_s = np.where(is_busy & is_same, self._still_s + passed_s, 0.0)
+        self._idle_s = 0.0 if is_busy.any() or not is_same.all() else self._idle_s + passed_s
+        if self._idle_s >= max(self.timeout_s, _BEGIN_S):
+            self._idle_s = 0.0
+            return [(number, None) for number in range(len(state))]
+        stuck = [int(each) for each in np.flatnonzero(self._still_s.max(axis=1) >= self.timeout_s)]
+        return [(number, int(self._still_s[number].argmax())) for number in stuck]
+
+    def _state(self) -> np.ndarray:
+        """Return what each thread is about, ``int64[processes, threads, 5]``."""
+        board = self._board
+        places = board.claims[..., 0]
+        tickets = np.where(places == boards.NOBODY, boards.NOBODY, board.tickets[places])
+        return np.concatenate([board.claims, board.subjects, tickets[..., None]], axis=-1)
 
 
 class _Pipes:
@@ -494,15 +676,6 @@ def _forget_all() -> None:
     """Leave all workers to the process that this one was forked from."""
     for crew in list(_running):
         crew.forget()
-
-
-def _how(code: int) -> str:
-    if code >= 0:
-        return f"with exit code {code}"
-    try:
-        return f"by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"by signal {-code}"
 
 
 _running: weakref.WeakSet[Crew] = weakref.WeakSet()

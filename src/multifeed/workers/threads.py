@@ -22,6 +22,8 @@ T = TypeVar("T")
 IDLE_S = 10.0
 # Seconds that the exit of the interpreter waits for tasks that are running.
 _EXIT_WAIT_S = 5.0
+# Seconds between two looks at a job that is waited for.
+LOOK_S = 0.1
 
 
 class Job(Generic[T]):
@@ -78,13 +80,17 @@ class OrderedThreads(Generic[T]):
             self.stop()
             raise
 
-    def get(self) -> T:
+    def get(self, look: Callable[[T], None] = lambda result: None) -> T:
         """Return the next job's result, or raise the error of its first task that failed.
+
+        Args:
+            look: Called with the result from time to time while it is waited for; what it raises ends
+                the wait.
 
         Raises:
             StopIteration: If there are no more jobs, or this was stopped.
         """
-        job = self._state.next_ended()
+        job = self._state.next_ended(look)
         if job.errors:
             raise job.errors[min(job.errors)]
         return job.result
@@ -93,10 +99,14 @@ class OrderedThreads(Generic[T]):
         """Let the threads end after their running tasks, and drop all results; does not wait."""
         self._state.stop()
 
-    def close(self) -> None:
-        """Stop, and wait until the threads have ended."""
+    def close(self, timeout_s: float | None = None) -> None:
+        """Stop, and wait until the threads have ended.
+
+        Args:
+            timeout_s: How long each is waited for, where one of them may never end.
+        """
         self._state.stop()
-        self._state.join()
+        self._state.join(timeout_s)
 
 
 class _State(Generic[T]):
@@ -146,7 +156,7 @@ class _State(Generic[T]):
             if thread is not threading.current_thread() and thread.ident is not None:
                 thread.join(timeout_s)
 
-    def next_ended(self) -> Job[T]:
+    def next_ended(self, look: Callable[[T], None]) -> Job[T]:
         self.start_threads()
         job = self._drawn.get()
         if job is None:
@@ -154,13 +164,21 @@ class _State(Generic[T]):
             raise StopIteration
         self._awaited = job
         # `stop` sets the flag before it looks at who is awaited: one of the two sees the other.
-        if self._stopped or not job.ended.get():
+        if self._stopped or not self._has_ended(job, look):
             raise StopIteration
         self._awaited = None
         self._to_do.put(None)
         # After the put: a thread that ends for want of work looks once more before it does.
         self.start_threads()
         return job
+
+    def _has_ended(self, job: Job[T], look: Callable[[T], None]) -> bool:
+        """Wait for a job; return False if it never will end."""
+        while True:
+            try:
+                return job.ended.get(timeout=LOOK_S)
+            except Empty:
+                look(job.result)
 
     def _work(self) -> None:
         while True:

@@ -6,6 +6,7 @@ Keras and no backend. It ends when its owner closes the queue, or ends itself.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
 import select
@@ -22,8 +23,21 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import cloudpickle
+import numpy as np
 
-from multifeed.workers.board import DONE, FAILED, LEFT, NOBODY, TAKEN, WAITS, Board, Claiming, Layout
+from multifeed.workers.board import (
+    ALONE,
+    DONE,
+    FAILED,
+    LEFT,
+    NOBODY,
+    TAKEN,
+    WAITS,
+    Board,
+    Claiming,
+    Layout,
+    how_ended,
+)
 from multifeed.workers.memory import SharedView, unpacked
 
 # Seconds between two looks at whether the owner is still there, beside what the pipe says.
@@ -34,14 +48,20 @@ ERROR_HEAD = struct.Struct("<qqq")
 _MOST_CAUSES = 20
 # Stands for the ticket of an error in getting ready.
 AT_START = -1
+# Asks a worker for the stacks of its threads.
+ASK_STACKS = signal.SIGUSR1
+# Seconds between two looks at whether the other threads of this process have nothing to do.
+_TURN_S = 0.001
+
+# Does a task: payload, number of the task, two whole numbers in which it says what it is about, and
+# the subjects that it shall not touch, with what each has done. It returns any whole number of 64 bits.
+Do = Callable[[Sequence[int], int, memoryview, Mapping[int, str]], int]
 
 
 class Program(Protocol):
     """What worker processes do."""
 
-    def open(
-        self, memory: Sequence[SharedView], notes: memoryview
-    ) -> Callable[[Sequence[int], int], None]:
+    def open(self, memory: Sequence[SharedView], notes: memoryview) -> Do:
         """Get ready, once in each process.
 
         Args:
@@ -50,7 +70,8 @@ class Program(Protocol):
 
         Returns:
             A function of a job's payload and the number of one of its tasks, which does the task; it is
-            called by several threads.
+            called by several threads. Whatever it writes first of the two numbers is blamed if it ends
+            the process, and set aside if it does so again.
         """
 
 
@@ -64,6 +85,7 @@ class Config:
         queue: Where tasks come from.
         wake: Where to say that a job has ended.
         errors: Where to write errors.
+        stacks: Where to write the stacks of all threads when `ASK_STACKS` comes.
         life: Ends when the owner does.
         board: The shared file of the board.
         layout: The layout of that, as a list.
@@ -79,6 +101,7 @@ class Config:
     queue: int
     wake: int
     errors: int
+    stacks: int
     life: int
     board: int
     layout: Sequence[int]
@@ -97,6 +120,7 @@ def main(config: Mapping[str, Any]) -> None:
     """
     # Workers are a group of their own, but others may send it to all there are.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.register(ASK_STACKS, config["stacks"], all_threads=True)
     worker = _Worker(Config(**config))
     threading.Thread(target=worker.watch_owner, daemon=True).start()
     worker.run()
@@ -114,7 +138,11 @@ class _Worker:
         self._board = Board(SharedView(config.board, writes=True).at(0, layout.size), layout)
         # Among the threads of this process; among processes, the lock on the board's file.
         self._claiming, self._telling = threading.Lock(), threading.Lock()
-        self._do: Callable[[Sequence[int], int], None]
+        self._do: Do
+        subjects = self._board.subjects[config.number]
+        # As numbers of Python's own: they are written once for each sample of each field.
+        self._abouts = [memoryview(each) for each in subjects]
+        self._known_aside: dict[int, str] = {}
 
     def watch_owner(self) -> None:
         """End this process when its owner ends, whatever it is about."""
@@ -153,6 +181,7 @@ class _Worker:
         """Do tasks until the queue is closed, or this process has been idle for long."""
         queue = select.poll()
         queue.register(self._config.queue, select.POLLIN)
+        self._board.idents[self._config.number, thread] = threading.get_ident()
         idle_since = time.monotonic()
         while True:
             if not queue.poll(1000 * _LOOK_S):
@@ -160,47 +189,67 @@ class _Worker:
                     self._leave()
                 continue
             try:
-                claimed = self._claim(thread)
+                with self._claiming:
+                    claimed = self._claim(thread)
+                    if claimed is None:
+                        continue
+                    place, task, is_alone = claimed
+                    if is_alone:
+                        # If this ends the process, it is known what did.
+                        self._wait_for_others(thread)
+                        self._do_task(thread, place, task)
+                if not is_alone:
+                    self._do_task(thread, place, task)
             except EOFError:
                 return
-            if claimed is None:
-                continue
-            self._do_task(*claimed)
-            self._board.claims[self._config.number, thread] = NOBODY
             idle_since = time.monotonic()
 
-    def _claim(self, thread: int) -> tuple[int, int] | None:
+    def _claim(self, thread: int) -> tuple[int, int, bool] | None:
         """Take a task and say so on the board, as one act: none is lost if this process dies.
 
         Returns:
-            The place of its job, and the task; None if somebody else was quicker.
+            The place of its job, the task, and whether it is to be done alone; None if somebody else was
+            quicker.
 
         Raises:
             EOFError: If the queue is closed.
         """
         board = self._board
-        with self._claiming, Claiming(self._config.board):
+        with Claiming(self._config.board):
             try:
                 told = os.read(self._config.queue, 1)
                 if not told:
                     raise EOFError
                 place = told[0]
-                task = board.flags[place].tobytes().find(WAITS)
-                if task < 0:
-                    return None
-                board.claims[self._config.number, thread] = place, task
-                board.flags[place, task] = TAKEN
-                return place, task
+                flags = board.flags[place].tobytes()
+                for waits in (WAITS, ALONE):
+                    task = flags.find(waits)
+                    if task >= 0:
+                        board.subjects[self._config.number, thread] = NOBODY
+                        board.claims[self._config.number, thread] = place, task
+                        board.flags[place, task] = TAKEN
+                        return place, task, waits == ALONE
             except BlockingIOError:
-                return None
+                pass
+            return None
 
-    def _do_task(self, place: int, task: int) -> None:
+    def _wait_for_others(self, thread: int) -> None:
+        """Wait until no other thread of this process has a task; none can take one meanwhile."""
+        others = np.arange(self._threads) != thread
+        while (self._board.claims[self._config.number, others, 0] != NOBODY).any():
+            time.sleep(_TURN_S)
+            # Whoever watches this thread shall see that it is not stuck.
+            self._board.subjects[self._config.number, thread, 1] -= 1
+
+    def _do_task(self, thread: int, place: int, task: int) -> None:
         board, flag = self._board, DONE
         ticket = int(board.tickets[place])
         # A job that is wanted no more keeps its place until nobody writes for it.
         if ticket != NOBODY:
             try:
-                self._do(board.payloads[place].tolist(), task)
+                payload = board.payloads[place].tolist()
+                done = self._do(payload, task, self._abouts[thread], self._aside())
+                board.receipts[place, task] = done
             except BaseException as error:
                 try:
                     self._tell(ticket, task, error)
@@ -209,10 +258,19 @@ class _Worker:
                     os._exit(1)
                 flag = FAILED
         board.flags[place, task] = flag
+        board.claims[self._config.number, thread] = NOBODY
         if board.has_ended(place):
             # Two may see each other's flag, or neither: the owner looks from time to time.
             with suppress(BlockingIOError, BrokenPipeError):
                 os.write(self._config.wake, b"\0")
+
+    def _aside(self) -> Mapping[int, str]:
+        """Return what is not to be touched, with how the last process ended that has touched it."""
+        count = int(self._board.aside_count[0])
+        if count != len(self._known_aside):
+            found = self._board.aside[:count].tolist()
+            self._known_aside = {subject: how_ended(code) for subject, code in found}
+        return self._known_aside
 
     def _leave(self) -> None:
         """End this process, unless some thread of it has something to do, or something has just come.

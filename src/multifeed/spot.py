@@ -1,0 +1,48 @@
+"""Spot: where a thread is with its work, for whoever watches it, and after it has ended its process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from multifeed.errors import BadValue
+
+# Stands for a row where none is read on its own.
+NO_ROW = -1
+
+
+class Place(Protocol):
+    """Two whole numbers: a list, or memory that processes share."""
+
+    def __setitem__(self, index: int, value: int, /) -> None:
+        """Write one of them."""
+
+
+class Spot:
+    """Where a thread is: the row that it reads, and the number of the field.
+
+    Args:
+        place: Where it says so: two whole numbers.
+        fatal: By row, how the last worker process ended that has read it: such rows are read no more.
+    """
+
+    __slots__ = ("_fatal", "_place")
+
+    def __init__(self, place: Place | None = None, fatal: Mapping[int, str] | None = None) -> None:
+        self._place: Place = [NO_ROW, 0] if place is None else place
+        self._fatal = {} if fatal is None else fatal
+
+    def enter(self, row: int, field: int) -> None:
+        """Say that a row of a field will be read now.
+
+        Raises:
+            BadValue: If that has ended worker processes.
+        """
+        self._place[0] = row
+        self._place[1] = field
+        if row in self._fatal:
+            raise BadValue(
+                f"has ended two worker processes, the last one {self._fatal[row]}",
+                "Read data[row] in a process that may end to see why; or leave the row out: "
+                'data.select, or on_error="drop" or "mask".',
+            )
