@@ -16,8 +16,7 @@ import psutil
 import pytest
 
 from multifeed.errors import WorkerError
-from multifeed.workers import crew as crew_room
-from multifeed.workers import worker
+from multifeed.workers import watch, worker
 from multifeed.workers.crew import RESTARTS, ClosedError, Crew, Tally
 from multifeed.workers.memory import SharedFile, SharedView, packed
 
@@ -291,7 +290,7 @@ def test_a_worker_that_was_stopped_is_replaced() -> None:
 
 def test_workers_that_do_not_begin_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped before they have taken anything."""
-    monkeypatch.setattr(crew_room, "_BEGIN_S", 5.0)
+    monkeypatch.setattr(watch, "_BEGIN_S", 5.0)
     tally = Tally()
     with crew_of(Squares(), 1, timeout_s=0.5, tally=tally) as (crew, hand_in):
         ticket, out = hand_in(1)

@@ -11,7 +11,6 @@ import atexit
 import json
 import logging
 import os
-import re
 import select
 import subprocess
 import sys
@@ -32,19 +31,15 @@ from multifeed.workers import board as boards
 from multifeed.workers import worker as workers
 from multifeed.workers.board import Board, Claiming, Layout
 from multifeed.workers.memory import Packed, SharedFile, no_room
+from multifeed.workers.process import Pipes, Process
+from multifeed.workers.watch import LOOK_S, Watch
 
 # How many workers are started anew after a death, before that is an error: so many in an epoch, and one
 # more for each of so many jobs.
 RESTARTS = 10
 JOBS_A_RESTART = 20
-# Seconds between two looks at the board while nothing is heard: a word may get lost.
-_LOOK_S = 0.1
 # Seconds that workers are given to end by themselves; what they are about is wanted no more.
 _PATIENCE_S = 2.0
-# Seconds that workers are given to begin at least, whatever the time limit of a task.
-_BEGIN_S = 30.0
-# Seconds that a worker is given to tell where its threads are.
-_STACKS_S = 0.5
 # Words that fit into a pipe: 16 KiB is what all systems have.
 _QUEUE_TASKS = 2**14
 
@@ -149,17 +144,17 @@ class Crew:
         self._errors: dict[int, dict[int, BaseException]] = {}
         # Of this epoch.
         self._restarts, self._jobs = 0, 0
-        self._watch = None if timeout_s is None else _Watch(self._board, timeout_s)
+        self._watch = None if timeout_s is None else Watch(self._board, timeout_s)
         self._lock = threading.RLock()
         try:
-            self._pipes = _Pipes()
+            self._pipes = Pipes()
         except OSError as error:
             raise no_room(error) from error
         self._starting = threading.Lock()
         self._folder = os.getcwd()
         self._poll = select.poll()
         self._poll.register(self._pipes.woken, select.POLLIN)
-        self._workers: list[_Process | None] = [None] * processes
+        self._workers: list[Process | None] = [None] * processes
         self._stop = weakref.finalize(self, _stop, self._pipes, self._workers, 0.0)
         self._stop.atexit = False
         _running.add(self)
@@ -288,7 +283,7 @@ class Crew:
 
     def _listen(self) -> None:
         """Wait for a word from any worker, hear what they say of errors, and see who has died."""
-        heard = self._poll.poll(1000 * _LOOK_S)
+        heard = self._poll.poll(1000 * LOOK_S)
         if self._watch is not None:
             self._look_who_is_stuck(self._watch)
         if not heard:
@@ -313,7 +308,7 @@ class Crew:
             if not lives:
                 _undisturbed(partial(self._replace, process))
 
-    def _look_who_is_stuck(self, watch: _Watch) -> None:
+    def _look_who_is_stuck(self, watch: Watch) -> None:
         """Kill a worker of which a thread gets nowhere; all of them if none takes what is to be done."""
         for number, thread in watch.look():
             process = self._workers[number]
@@ -343,7 +338,7 @@ class Crew:
         subject, detail = self._board.subjects[number, thread].tolist()
         return "a worker's task" if subject == boards.NOBODY else self._name_of(subject, detail)
 
-    def _replace(self, process: _Process) -> None:
+    def _replace(self, process: Process) -> None:
         """Give what a worker had claimed to others, after its end, and start another one."""
         code = self._ended(process)
         at_start = self._errors.pop(workers.AT_START, None)
@@ -423,7 +418,7 @@ class Crew:
             self._board.aside[count] = subject, code
             self._board.aside_count[0] = count + 1
 
-    def _ended(self, process: _Process) -> int:
+    def _ended(self, process: Process) -> int:
         """Take a worker that has ended, or is about to, off the list; return its exit code."""
         code = process.wait(_PATIENCE_S)
         self._poll.unregister(process.errors)
@@ -455,7 +450,7 @@ class Crew:
                         raise no_room(error) from error
                     self._poll.register(started.errors, select.POLLIN)
 
-    def _started(self, number: int) -> _Process:
+    def _started(self, number: int) -> Process:
         if not sys.executable:
             raise DeclarationError("worker processes need Python's own program; pass processes=0.")
         errors, write_errors = os.pipe()
@@ -496,7 +491,7 @@ class Crew:
         # One that dies at once closes it; its end is heard elsewhere.
         with suppress(BrokenPipeError), cast(IO[bytes], running.stdin) as pipe:
             pipe.write(json.dumps(told).encode())
-        return _Process(number, running, errors)
+        return Process(number, running, errors)
 
     def _errors_of(self, ticket: Ticket, failed: Sequence[int]) -> dict[int, BaseException]:
         """Return the errors of tasks that have failed, once all of them have been heard."""
@@ -513,135 +508,7 @@ class Crew:
         _stop(self._pipes, self._workers, 0.0)
 
 
-class _Process:
-    """A worker process, as its owner sees it."""
-
-    def __init__(self, number: int, running: subprocess.Popen[bytes], errors: int) -> None:
-        self.number, self.errors = number, errors
-        self.was_stuck = False
-        self._running = running
-        self._heard = b""
-        os.set_blocking(errors, False)
-
-    def hear(self, errors: dict[int, dict[int, BaseException]]) -> bool:
-        """Add what it says of errors, by ticket and task; return False if it will say no more."""
-        with suppress(BlockingIOError):
-            data = os.read(self.errors, 2**20)
-            if not data:
-                return False
-            self._heard += data
-        head = workers.ERROR_HEAD
-        while len(self._heard) >= head.size:
-            ticket, task, size = head.unpack_from(self._heard)
-            end = head.size + size
-            if len(self._heard) < end:
-                break
-            packet, self._heard = self._heard[head.size : end], self._heard[end:]
-            errors.setdefault(ticket, {})[task] = workers.unpack_error(packet)
-        return True
-
-    def has_ended(self) -> bool:
-        return self._running.poll() is not None
-
-    def kill(self) -> None:
-        self._running.kill()
-
-    def stack_of(self, ident: int, file: SharedFile) -> str:
-        """Return the stack of one of its threads, innermost first; empty if it does not answer.
-
-        Args:
-            ident: What the interpreter calls the thread.
-            file: Where it writes those of all threads.
-        """
-        os.ftruncate(file.handle, 0)
-        # Whoever has inherited the descriptor writes where this one stands.
-        os.lseek(file.handle, 0, os.SEEK_SET)
-        self._running.send_signal(workers.ASK_STACKS)
-        until, size = time.monotonic() + _STACKS_S, -1
-        while time.monotonic() < until and (size <= 0 or size != os.fstat(file.handle).st_size):
-            size = os.fstat(file.handle).st_size
-            time.sleep(_STACKS_S / 10)
-        text = os.pread(file.handle, 2**20, 0).decode(errors="replace")
-        of_threads = re.split(r"^(?=(?:Current thread|Thread) )", text, flags=re.MULTILINE)
-        found = [each for each in of_threads if f"0x{ident:016x}" in each]
-        return "\n".join(found[0].strip().splitlines()[1:]) if found else ""
-
-    def wait(self, patience_s: float) -> int:
-        """Wait for its end, and bring it about if that takes too long; return its exit code."""
-        try:
-            return self._running.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            self._running.kill()
-            return self._running.wait()
-
-    def close(self) -> None:
-        os.close(self.errors)
-
-
-class _Watch:
-    """Looks whether threads of workers get anywhere with what they are about.
-
-    Args:
-        board: The board.
-        timeout_s: Seconds without a change that are too long.
-    """
-
-    def __init__(self, board: Board, timeout_s: float) -> None:
-        self.timeout_s = timeout_s
-        self._board = board
-        self._seen = self._state()
-        self._still_s = np.zeros(board.claims.shape[:2])
-        self._idle_s = 0.0
-        self._looked = time.monotonic()
-
-    def look(self) -> list[tuple[int, int | None]]:
-        """Return the workers that are stuck, each with its thread: None where it does not begin."""
-        now = time.monotonic()
-        # If this process was stopped meanwhile, so may the others have been.
-        passed_s = min(now - self._looked, 2 * _LOOK_S)
-        self._looked = now
-        state = self._state()
-        is_busy = state[..., 0] != boards.NOBODY
-        is_same = (state == self._seen).all(axis=-1)
-        self._seen = state
-        self._still_s = np.where(is_busy & is_same, self._still_s + passed_s, 0.0)
-        self._idle_s = 0.0 if is_busy.any() or not is_same.all() else self._idle_s + passed_s
-        if self._idle_s >= max(self.timeout_s, _BEGIN_S):
-            self._idle_s = 0.0
-            return [(number, None) for number in range(len(state))]
-        stuck = [int(each) for each in np.flatnonzero(self._still_s.max(axis=1) >= self.timeout_s)]
-        return [(number, int(self._still_s[number].argmax())) for number in stuck]
-
-    def _state(self) -> np.ndarray:
-        """Return what each thread is about, ``int64[processes, threads, 5]``."""
-        board = self._board
-        places = board.claims[..., 0]
-        tickets = np.where(places == boards.NOBODY, boards.NOBODY, board.tickets[places])
-        return np.concatenate([board.claims, board.subjects, tickets[..., None]], axis=-1)
-
-
-class _Pipes:
-    """The pipes that all workers share."""
-
-    def __init__(self) -> None:
-        self.queue_end, self.queue = os.pipe()
-        self.woken, self.wake = os.pipe()
-        self.life_end, self.life = os.pipe()
-        for handle in (self.queue_end, self.woken, self.wake):
-            os.set_blocking(handle, False)
-        self.closed = False
-
-    def end_queue(self) -> None:
-        """Let the workers end once they have nothing to do."""
-        self.closed = True
-        os.close(self.queue)
-
-    def close(self) -> None:
-        for handle in (self.queue_end, self.woken, self.wake, self.life_end, self.life):
-            os.close(handle)
-
-
-def _stop(pipes: _Pipes, processes: list[_Process | None], patience_s: float) -> None:
+def _stop(pipes: Pipes, processes: list[Process | None], patience_s: float) -> None:
     """End workers: those that have nothing to do at once, the others after their task, or by force."""
     if pipes.closed:
         return
