@@ -47,6 +47,7 @@ from multifeed.fields.image import Image
 from multifeed.fields.mask import Mask
 from multifeed.fields.numeric import Numeric
 from multifeed.fields.points import Boxes, Points
+from multifeed.fields.present import Present
 from multifeed.fields.same import Same
 from multifeed.fields.text import Text
 from multifeed.health.check import check
@@ -82,6 +83,7 @@ __all__ = [
     "NotAdaptedError",
     "Numeric",
     "Points",
+    "Present",
     "RandomAffine",
     "RandomBlur",
     "RandomColor",

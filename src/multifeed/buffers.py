@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from multifeed.errors import MultifeedError, lines
 from multifeed.spec import Spec
 
 # JAX takes host memory as it is, without a copy, if it is aligned to 64 bytes.
@@ -130,7 +131,7 @@ class Pool:
             try:
                 memory = shelf.free.pop()
             except IndexError:
-                memory = shelf.allocate(shelf.arena.size)
+                memory = self._fresh(shelf)
             # NumPy keeps the object that an array stands on as the base of every later view.
             holder = shelf.kind.from_buffer(memory)
             lease = _Lease(holder, self._take_back)
@@ -147,6 +148,19 @@ class Pool:
                     shelf.free.pop()
                 except IndexError:
                     break
+
+    def _fresh(self, shelf: _Shelf) -> Array:
+        try:
+            return shelf.allocate(shelf.arena.size)
+        except MemoryError as error:
+            held = sum(lease.shelf.arena.size for lease in list(self._leases.values()))
+            raise MultifeedError(
+                lines(
+                    f"a batch takes {shelf.arena.size / 2**20:,.1f} MiB more memory than there is; "
+                    f"{held / 2**20:,.1f} MiB are batches that are under way, built ahead, or in use.",
+                    "Pass a smaller batch_size or prefetch_bytes, or keep fewer batches.",
+                )
+            ) from error
 
     def _take_back(self, lease: _Lease) -> None:
         self._leases.pop(id(lease), None)

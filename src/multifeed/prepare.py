@@ -223,6 +223,9 @@ class _Late(Source):
     def pick(self, name: str, rows: NDArray) -> pa.Array:
         raise _ReadsColumns
 
+    def nulls(self, name: str) -> NDArray:
+        raise _ReadsColumns
+
     def cells(self, name: str) -> Cells:
         return _LateCells(name, self.samples)
 

@@ -54,7 +54,7 @@ class Example:
 
     def declare(self, columns: Columns, folder: Path, **options: Any) -> mf.Dataset:
         """Return a dataset of this field over columns that were built before."""
-        inputs = {"x": options.pop("field", self.field)}
+        inputs = {"x": options.pop("field", self.field)} | options.pop("more", {})
         is_adapted = options.pop("adapt", True)
         options = {"root": folder} | options
         data = mf.Dataset({"id": KEYS, **columns}, inputs=inputs, key="id", **options)
@@ -219,6 +219,7 @@ EXAMPLES = [
         "numeric-normalized",
         mf.Numeric(["a", "b*"], normalize=True, missing="mean"),
         columns_of(a=NUMBERS, b1=[1, None, 3, 4, 5, 6, 7], b2=pa.array([True] * COUNT)),
+        nullable=False,
     ),
     Example("category", mf.Category("values"), memory(["b", "a", "c", "a", "b", "c", "a"])),
     Example(

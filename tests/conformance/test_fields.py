@@ -199,6 +199,44 @@ def test_missing_must_fit_the_spec(example: Example, tmp_path: Path, missing: An
     )
 
 
+def filled(example: Example, column: Any) -> Any:
+    """Return the field of an example, which fills what is null in its column."""
+    is_category = isinstance(example.field, mf.Category)
+    return dataclasses.replace(example.field, missing=column[0].as_py() if is_category else "zero")
+
+
+@pytest.mark.parametrize(
+    "example",
+    [example for example in EXAMPLES if takes(example, "missing") and example.nullable],
+    ids=lambda example: example.name,
+)
+def test_present_says_which_row_was_filled(example: Example, tmp_path: Path) -> None:
+    """It is 0 for the null and 1 for all others: read plainly, selected, joined, cached, on threads."""
+    columns = with_null(example, tmp_path)
+    (column,) = columns.values()
+    data = example.declare(
+        columns, tmp_path, field=filled(example, column), more={"there": mf.Present("x")}
+    )
+    expected = np.ones((COUNT, 1), np.float32)
+    expected[BAD] = 0
+    mixed = np.array([5, BAD, BAD, 0])
+    assert data.spec[0]["there"] == mf.Spec((1,), "float32")
+    for each in (data, mf.cache(data, tmp_path / "cache")):
+        for rows, some in ((ROWS, each), (mixed, each.select(mixed)), (ROWS, mf.concat([each] * 2))):
+            with mf.Feed(some, 3, shuffle=True, workers=2) as feed:
+                for step, (batch,) in enumerate(feed):
+                    there = feed.rows(0, step) % len(rows)
+                    assert_same_bytes(batch["there"], expected[rows[there]])
+
+
+def test_every_kind_of_field_with_missing_is_asked_for_presence() -> None:
+    """The test above has an example of each field that fills; places are tested in test_present.py."""
+    fields = (each for each in vars(mf).values() if isinstance(each, type))
+    filling = {each for each in fields if "missing" in getattr(each, "__dataclass_fields__", {})}
+    asked = {type(each.field) for each in EXAMPLES if takes(each, "missing") and each.nullable}
+    assert filling == asked | {mf.Points, mf.Boxes}
+
+
 @preprocessing
 def test_preprocess_sees_each_sample_alone(example: Example, tmp_path: Path) -> None:
     """A user's function gets the sample's own array, may keep and change it, and gives the result."""

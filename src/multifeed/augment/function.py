@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import threading
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
@@ -12,16 +9,10 @@ from typing import Any
 import numpy as np
 
 from multifeed.augment.base import Draws, MakeGenerator, NDArray, Pointwise
-from multifeed.errors import BadValue, DeclarationError, MultifeedWarning, lines, near
+from multifeed.errors import BadValue, DeclarationError, lines, near
 from multifeed.fields.shared import one_of
+from multifeed.fields.watch import Watch, name_of
 from multifeed.spec import Spec
-
-# Of so many calls of a function, how often it may use random numbers that are not its slot's: another
-# thread that does so in the meantime is no reason for a warning.
-_WATCHED_CALLS = 64
-_TOLERATED = 1
-# One watched call at a time: those of two functions could not be told apart.
-_WATCH = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ class RandomFunction(Pointwise):
     # Not a variable of the class, as elsewhere: only the user knows.
     kind: str = "noise"  # type: ignore[misc]
     per_field: bool | None = None
-    _watch: _Watch = field(init=False, repr=False, compare=False)
+    _watch: Watch = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         is_single = isinstance(self.fields, str)
@@ -84,7 +75,8 @@ class RandomFunction(Pointwise):
                 )
             )
         object.__setattr__(self, "per_field", is_single or bool(self.per_field))
-        object.__setattr__(self, "_watch", _Watch())
+        remedy = "Use its second argument, e.g. rng.random(), which is each slot's own generator."
+        object.__setattr__(self, "_watch", Watch(remedy))
 
     @property
     def count(self) -> int:
@@ -133,25 +125,7 @@ class RandomFunction(Pointwise):
             self._store(name, given[name], each)
 
     def _call(self, given: Any, rng: np.random.Generator) -> Any:
-        if not self._watch.begin():
-            return self.function(given, rng)
-        before = _global_state()
-        try:
-            returned = self.function(given, rng)
-            warns = self._watch.saw(before != _global_state())
-        finally:
-            _WATCH.release()
-        if warns:
-            warnings.warn(
-                lines(
-                    f"{self._name} uses the global random state of numpy.random or random: its batches "
-                    "differ from run to run, and with the number of workers.",
-                    "Use its second argument, e.g. rng.random(), which is each slot's own generator.",
-                ),
-                MultifeedWarning,
-                stacklevel=2,
-            )
-        return returned
+        return self._watch.call(self.function, given, rng)
 
     def _store(self, name: str, values: NDArray, returned: Any) -> None:
         """Write what the function returned over the values that it was given."""
@@ -170,7 +144,7 @@ class RandomFunction(Pointwise):
 
     @property
     def _name(self) -> str:
-        return getattr(self.function, "__name__", type(self.function).__name__)
+        return name_of(self.function)
 
 
 class _BadResult(BadValue):
@@ -179,35 +153,6 @@ class _BadResult(BadValue):
     def __init__(self, field: str, reason: str, remedy: str) -> None:
         super().__init__(reason, remedy)
         self.field = field
-
-
-class _Watch:
-    """Counts how often a function used the global random state in its first calls."""
-
-    def __init__(self) -> None:
-        self._calls = self._uses = 0
-
-    def begin(self) -> bool:
-        """Tell whether a call is to be watched; if so, `_WATCH` is held."""
-        # Never waited for: the function may itself wait for another one.
-        return self._calls < _WATCHED_CALLS and _WATCH.acquire(blocking=False)
-
-    def saw(self, uses: bool) -> bool:
-        """Count a call, and tell whether it is time for a warning."""
-        self._calls += 1
-        self._uses += uses
-        warns = self._uses > _TOLERATED
-        if warns:
-            self._calls = _WATCHED_CALLS
-        return warns
-
-
-def _global_state() -> tuple[Any, ...]:
-    state: Any = np.random.get_state(legacy=False)
-    inner = state["state"]
-    # Of the generator that is the default, the key is an array; others have numbers.
-    found = [each.tobytes() if isinstance(each, np.ndarray) else each for each in inner.values()]
-    return random.getstate(), *found, state.get("gauss")
 
 
 def _apart(name: str, returned: Any, given: Mapping[str, NDArray]) -> Any:

@@ -20,6 +20,8 @@ from multifeed.errors import DeclarationError, lines, near, some
 from multifeed.fields.base import Field, Link
 from multifeed.fields.category import Category
 from multifeed.fields.image import Image
+from multifeed.fields.points import Places
+from multifeed.fields.present import Present
 from multifeed.fields.shared import column_names
 from multifeed.spec import Spec
 from multifeed.structure import Structure, flat
@@ -221,7 +223,7 @@ class Mixing:
     Args:
         number: Which transform of its list it is.
         mix: The mix.
-        specs: What is mixed, by name, the weights of targets included.
+        specs: What is mixed, by name: also weights of targets, and what says whether fields were there.
         rows: How many rows the dataset has.
     """
 
@@ -343,7 +345,7 @@ def bind_mixes(
                     "Name an image as well, or use mf.MixUp.",
                 )
             )
-        names = [*mix.fields, *_weights_of(mix, structure)]
+        names = [*mix.fields, *_weights_of(mix, structure), *_presences_of(mix, fields)]
         mixings.append(Mixing(number, mix, {name: specs[name] for name in names}, rows))
     return mixings
 
@@ -351,7 +353,7 @@ def bind_mixes(
 def _check_field(mix: Mix, name: str, field: Field, spec: Spec) -> None:
     """Raise unless mixtures of a field's values are values of it."""
     kind = type(mix).__name__
-    if isinstance(field, Link) and field.reads:
+    if isinstance(field, Places):
         raise DeclarationError(
             lines(
                 f"{kind} does not mix places in images: {name!r} is a {type(field).__name__}.",
@@ -431,7 +433,7 @@ def _check_targets(
                 )
             )
         # What is made of a field goes with it; but for places in an image, which are not mixed.
-        follows = isinstance(field, Link) and not (field.reads and field.of in mix.fields)
+        follows = isinstance(field, Link) and not (isinstance(field, Places) and field.of in mix.fields)
         if name in mix.fields or name in mix.keep or follows:
             continue
         remedy = "It cannot be mixed:" if isinstance(field, Link) else "Name it as well, or"
@@ -441,6 +443,12 @@ def _check_targets(
                 f"{remedy} pass keep={name!r} if it shall stay that of the first sample.",
             )
         )
+
+
+def _presences_of(mix: Mix, fields: Mapping[str, Field]) -> list[str]:
+    """Return the names of what says whether fields that are mixed were there."""
+    presences = {name: each.of for name, each in fields.items() if isinstance(each, Present)}
+    return [name for name, of in presences.items() if of in mix.fields and name not in mix.keep]
 
 
 def _weights_of(mix: Mix, structure: Structure) -> list[str]:

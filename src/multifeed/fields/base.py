@@ -317,6 +317,11 @@ class Field(ABC):
         return self.pads is not None
 
     @property
+    def fills_each(self) -> bool:
+        """Whether `missing` fills each of its columns by itself, and not the sample as a whole."""
+        return False
+
+    @property
     def canvas(self) -> tuple[int, int] | None:
         """The (height, width) of its images before `preprocess`; None where that is what it yields."""
         return None
@@ -349,6 +354,14 @@ class Field(ABC):
         Raises:
             BadValue: If a row in memory cannot be used.
         """
+
+    def absent(self, source: Source) -> NDArray:
+        """Return ``bool[n, k]``, True where there is no value, so that `missing` fills it.
+
+        k is the number of columns; whatever it is where `fills_each` is False.
+        """
+        names = source.columns.all_matching(self.reads)
+        return np.stack([source.nulls(name) for name in names], axis=1)
 
     def accepts(self, learned: Any, columns: Columns) -> bool:
         """Tell whether something is what `learn` may return for these columns; it comes from a file."""
@@ -431,5 +444,5 @@ class Link(Field):
         return f"{self.of}_{type(self).__name__.lower()}"
 
     @abstractmethod
-    def bind(self, source: Source, learned: Learned | None) -> Derived:
+    def bind(self, source: Source, learned: Learned | None) -> Derived | Columnar:
         """Return the reader; `learned`, as for `spec` and `restore`, is what the other field learned."""

@@ -14,16 +14,6 @@ from multifeed.fields.shared import is_raise
 _FEW, _FEW_SHARE = 10, 0.01
 
 
-def nulls(rows: Rows, name: str) -> NDArray:
-    """Return ``bool[n]``, True where a column is null; the values themselves are not copied."""
-    found = np.zeros(len(rows), bool)
-    for source, places in rows.pieces():
-        if not isinstance(source.columns[name], np.ndarray):
-            is_null = source.cells(name).is_null()
-            found[places] = False if is_null is None else is_null
-    return found
-
-
 def absent(field: Field, name: str, is_absent: NDArray, word: str, kind: str) -> Iterator[Remark]:
     """Yield the remark that rows of a column have no value: they are refused, or filled.
 
@@ -46,7 +36,7 @@ def absent(field: Field, name: str, is_absent: NDArray, word: str, kind: str) ->
 
 def odd_numbers(field: Field, rows: Rows, name: str, values: NDArray) -> Iterator[Remark]:
     """Yield what is to be said of a column of numbers, ``float64[n]``, that should be finite."""
-    yield from absent(field, name, np.isnan(values) & ~nulls(rows, name), "NaN", "not finite")
+    yield from absent(field, name, np.isnan(values) & ~rows.nulls(name), "NaN", "not finite")
     yield from absent(field, name, np.isinf(values), "infinite", "not finite")
     yield from outliers(name, values)
 

@@ -30,9 +30,11 @@ from multifeed.fields.shared import (
     one_of,
     preprocessed_spec,
     store,
+    watch_over_preprocess,
     whole_number,
     wrap,
 )
+from multifeed.fields.watch import Watch
 from multifeed.files import Folder
 from multifeed.spec import Spec
 from multifeed.table import Columns, is_bytes
@@ -168,7 +170,11 @@ class Image(Field):
                 raise missing_value(is_null)
             reader = Filled(reader, is_null, fill_value(self.missing, final))
         pixels = Spec((*self._size, CHANNELS[self.color_mode]), "uint8")
-        finish = None if final == pixels and self.preprocess is None else self._finish
+        finish = (
+            None
+            if final == pixels and self.preprocess is None
+            else partial(self._finish, watch_over_preprocess())
+        )
         return Base(reader, pixels, final, finish, self.interpolation, self.antialias)
 
     def restore(self, values: NDArray, learned: Learned | None) -> NDArray:
@@ -180,14 +186,14 @@ class Image(Field):
         is_named = holds_text(source.columns[self.column].type)
         return source.cells(self.column), source.folder(self.column) if is_named else None
 
-    def _finish(self, pixels: NDArray, out: NDArray) -> None:
+    def _finish(self, watch: Watch, pixels: NDArray, out: NDArray) -> None:
         """Write an augmented image as the field yields it."""
         if self.preprocess is None:
             store(pixels, out, scale=self.scale)
             return
         sample = np.empty(pixels.shape, self.dtype)
         store(pixels, sample, scale=self.scale)
-        apply_preprocess(self.preprocess, sample, Spec.of(out), out)
+        apply_preprocess(self.preprocess, watch, sample, Spec.of(out), out)
 
     @property
     def _size(self) -> Size:

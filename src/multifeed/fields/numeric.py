@@ -69,6 +69,14 @@ class Numeric(Field):
     def learns(self) -> bool:
         return self.normalize
 
+    @property
+    def fills_each(self) -> bool:
+        return True
+
+    def absent(self, source: Source) -> NDArray:
+        found = [~np.isfinite(numbers(source, name)) for name in self._names(source.columns)]
+        return np.stack(found, axis=1)
+
     def check(self, columns: Columns) -> None:
         for name in self._names(columns):
             check_numbers(name, columns, "a Numeric column")

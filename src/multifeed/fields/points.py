@@ -121,6 +121,11 @@ class Places(Link):
         self.refuse(found)
         return _Follower(self, spec, found)
 
+    def absent(self, source: Source) -> NDArray:
+        own = read(source, self._names(source.columns), self.width).is_null
+        # Without its image a place is nowhere.
+        return np.concatenate([own[:, None], self.other.absent(source)], axis=1)
+
     def shares(self, values: NDArray, size: tuple[int, int]) -> NDArray:
         """Return places as shares of an image of a size: points (x, y), boxes by their corners."""
         corners = self.corners(np.asarray(values, np.float64))

@@ -65,6 +65,15 @@ class Rows(ABC):
     def pieces(self) -> list[tuple[Source, NDArray]]:
         """Return the rows table by table, each with ``int64[n]``, where its rows stand in these."""
 
+    def nulls(self, name: str) -> NDArray:
+        """Return ``bool[n]``, True where a column is null; the values themselves are not copied."""
+        found = np.zeros(len(self), bool)
+        for source, places in self.pieces():
+            if not isinstance(source.columns[name], np.ndarray):
+                is_null = source.cells(name).is_null()
+                found[places] = False if is_null is None else is_null
+        return found
+
     def original(self) -> Rows:
         """Return the same rows, read from their sources: without a cache."""
         return self

@@ -11,6 +11,7 @@ import pyarrow as pa
 from multifeed.errors import BadValue, DeclarationError, lines
 from multifeed.fields.base import Field, PerSample, Told
 from multifeed.fields.rows import NDArray
+from multifeed.fields.watch import Watch
 from multifeed.spec import Spec
 from multifeed.table import is_text
 
@@ -157,13 +158,23 @@ def _kept_spec(array: NDArray) -> Spec:
     return Spec(array.shape, kept_dtype(array.dtype.name))
 
 
-def apply_preprocess(preprocess: Preprocess, sample: NDArray, spec: Spec, out: NDArray) -> None:
+def watch_over_preprocess() -> Watch:
+    """Return what calls a `preprocess`, and tells if it draws random numbers."""
+    return Watch(
+        "A preprocess must depend on its argument alone; what is drawn belongs into "
+        "augment=mf.RandomFunction(field, function), which is given each slot's own generator."
+    )
+
+
+def apply_preprocess(
+    preprocess: Preprocess, watch: Watch, sample: NDArray, spec: Spec, out: NDArray
+) -> None:
     """Write what the user's function makes of a sample, which is a fresh array, to `out`.
 
     Raises:
         BadValue: If that is not `spec`, as it was for a blank sample.
     """
-    result = np.asarray(preprocess(sample))
+    result = np.asarray(watch.call(preprocess, sample))
     if _kept_spec(result) != spec:
         raise BadValue(
             f"becomes {Spec.of(result)} by preprocess, which made {spec} of a blank sample",
@@ -176,6 +187,7 @@ class _Preprocessed(PerSample):
     def __init__(self, inner: PerSample, preprocess: Preprocess) -> None:
         self.spec = preprocessed_spec(inner.spec, preprocess)
         self._inner, self._preprocess = inner, preprocess
+        self._watch = watch_over_preprocess()
 
     def load(self, row: int) -> Any:
         return self._inner.load(row)
@@ -184,7 +196,7 @@ class _Preprocessed(PerSample):
         # A fresh array each time: the user's function may keep what it is given.
         sample = np.empty(self._inner.spec.shape, self._inner.spec.dtype)
         told = self._inner.decode(row, loaded, sample)
-        apply_preprocess(self._preprocess, sample, self.spec, out)
+        apply_preprocess(self._preprocess, self._watch, sample, self.spec, out)
         return told
 
     def file(self, row: int) -> str | None:

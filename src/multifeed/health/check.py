@@ -15,7 +15,8 @@ from multifeed.dataset import Dataset
 from multifeed.errors import BadValue, DeclarationError, lines
 from multifeed.family import learned_by
 from multifeed.fields.base import Derived, Field, Learned, Link, Remark, Tally
-from multifeed.fields.examine import absent, nulls
+from multifeed.fields.examine import absent
+from multifeed.fields.present import Present
 from multifeed.fields.rows import NDArray, Rows
 from multifeed.fields.shared import at_least_one
 from multifeed.health.page import printable
@@ -179,7 +180,8 @@ class _Check:
         rows = rows if len(kept) == len(rows) else rows.take(kept)
         found = {}
         for name, field in self._data.fields.items():
-            if isinstance(field, Link) and field.of == of:
+            # Whether a value is there was seen when the columns of its field were looked at.
+            if isinstance(field, Link) and field.of == of and not isinstance(field, Present):
                 learned = learned_by(self._data.family.learned, name, field)
                 try:
                     found[name] = cast(Derived, rows.bind(field, learned))
@@ -225,4 +227,4 @@ class _Check:
 def _nulls(field: Field, rows: Rows) -> dict[str, NDArray]:
     """Return ``bool[n]``, True where it is null, for each column that a field reads."""
     names = rows.columns.all_matching(field.reads)
-    return {name: nulls(rows, name) for name in names}
+    return {name: rows.nulls(name) for name in names}
