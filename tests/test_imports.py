@@ -15,8 +15,8 @@ SOURCE = Path(multifeed.__file__).parent
 ROOMS = [
     "errors", "progress", "meter", "spec", "files", "table", "listing", "sources", "align", "fields",
     "structure", "augment", "order", "split", "weights", "batch", "family", "keys",
-    "dataset", "prepare", "buffers", "recipe", "workers", "cache", "runs", "report", "feed",
-    "health", "canvas", "sheet",
+    "dataset", "prepare", "buffers", "recipe", "workers", "cache", "runs", "report", "state", "feed",
+    "health", "canvas", "sheet", "generations",
     "keras", "__init__",
 ]  # fmt: skip
 
