@@ -96,7 +96,7 @@ class Identity:
                     "Make the feed as it was then, or begin an epoch anew: set epoch, load no state.",
                 )
             )
-        for what in ("samples", "keys", "declared"):
+        for what in ("samples", "declared", "keys"):
             if state[what] != told[what]:
                 raise self._other(what, state)
         epoch, step = whole_number(state["epoch"]), whole_number(state["step"])
@@ -331,7 +331,7 @@ def _add_values(into: Any, rows: Rows, name: str, is_name: bool) -> None:
         _add_numbers(into, values)
     elif is_bytes(kind) and not pa.types.is_dictionary(values.type):
         into.update(np.asarray(pc.fill_null(pc.binary_length(values), -1)).astype(np.int64))
-    elif holds_text(kind) or not pa.types.is_nested(kind):
+    elif holds_text(kind) or pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
         _add_texts(into, values, is_name=is_name)
 
 
