@@ -16,8 +16,8 @@ ROOMS = [
     "errors", "progress", "meter", "receipt", "spec", "spot", "policy", "files", "table", "listing",
     "sources", "align", "fields",
     "structure", "augment", "order", "split", "weights", "batch", "family", "keys",
-    "dataset", "prepare", "buffers", "recipe", "account", "workers", "cache", "runs", "report", "feed",
-    "health", "canvas", "sheet",
+    "dataset", "prepare", "buffers", "recipe", "account", "workers", "cache", "runs", "report", "state",
+    "feed", "health", "canvas", "sheet", "generations",
     "keras", "__init__",
 ]  # fmt: skip
 

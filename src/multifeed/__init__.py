@@ -4,8 +4,8 @@ A loader is a pure function from a position — (seed, epoch, step) — to a bat
 rows belong to the same samples. Workers, prefetch, caches and shards change *when* a batch is computed,
 never *what* it is.
 
-Importing multifeed loads neither Keras nor a backend; `Loader`, `inputs`, `check_model` and `predict`
-load Keras when they are first named.
+Importing multifeed loads neither Keras nor a backend; `Loader`, `ResumeTraining`, `inputs`,
+`check_model` and `predict` load Keras when they are first named.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from multifeed.sheet import show
 from multifeed.spec import Spec
 
 if TYPE_CHECKING:
-    from multifeed.keras import Loader, check_model, inputs, predict
+    from multifeed.keras import Loader, ResumeTraining, check_model, inputs, predict
 
 __version__ = "0.1.0"
 
@@ -95,6 +95,7 @@ __all__ = [
     "RandomNoise",
     "RandomResizedCrop",
     "RandomShift",
+    "ResumeTraining",
     "Same",
     "SampleError",
     "Spec",
@@ -115,7 +116,7 @@ __all__ = [
     "show",
 ]
 
-_NEEDS_KERAS = ("Loader", "check_model", "inputs", "predict")
+_NEEDS_KERAS = ("Loader", "ResumeTraining", "check_model", "inputs", "predict")
 
 
 def __getattr__(name: str) -> Any:

@@ -38,6 +38,7 @@ from multifeed.runs import (
     ThreadRun,
     make_fresh,
 )
+from multifeed.state import Identity
 from multifeed.structure import Structure
 from multifeed.weights import ClassWeights
 from multifeed.workers.cpus import usable_cpus
@@ -233,7 +234,22 @@ class Feed:
         self._meters = [Meter(specs)]
         self._pieces = Pieces(self._meters, workers_in_all)
         self._crew: Crew | None = None
-        self._epoch = 0
+        self._identity = Identity(
+            data,
+            specs,
+            order={
+                "batch_size": batch_size,
+                "shuffle": shuffle,
+                "seed": seed,
+                "remainder": remainder,
+                "steps_per_epoch": steps_per_epoch,
+            },
+            class_weight=class_weight,
+            augment=[augment] if isinstance(augment, Transform) else augment,
+        )
+        # Where the next pass begins, and what follows the last batch that a pass by hand has delivered.
+        self._epoch = self._first_step = 0
+        self._reached = (0, 0)
         self._runs: dict[tuple[int, int], Run] = {}
         # Re-entrant: the collector may end an abandoned pass of this feed inside of it.
         self._lock = threading.RLock()
@@ -267,7 +283,8 @@ class Feed:
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._epoch = at_least("epoch", epoch, 0)
+        self._epoch, self._first_step = at_least("epoch", epoch, 0), 0
+        self._reached = (self._epoch, 0)
 
     def __repr__(self) -> str:
         each = f"{len(self):,} batches of {self.batch_size:,} an epoch"
@@ -305,9 +322,10 @@ class Feed:
         return self.data.keys(self.rows(epoch, step))
 
     def __iter__(self) -> Iterator[Batch]:
-        """Serve one epoch; the next pass serves the next one."""
-        epoch, served, steps, run = self._epoch, 0, len(self), None
-        tally = self._tally.open(self._recipe, epoch)
+        """Serve one epoch, or after `load_state_dict` the rest of one; the next pass serves the next."""
+        epoch, served = self.begin()
+        steps, run = len(self), None
+        tally = self._tally.open(self._recipe, epoch, served)
         try:
             while served < steps:
                 if run is None or not run.is_usable:
@@ -320,6 +338,7 @@ class Feed:
                 tally.ended = ended = perf_counter()
                 tally.waited_s += ended - asked
                 tally.served = served = served + 1
+                self._reached = (epoch, served)
                 # Popped, so that this frame does not keep the batch while the next one is built.
                 yield ready.pop()
         finally:
@@ -356,10 +375,62 @@ class Feed:
             finally:
                 self._give_back(run, epoch, step + 1, keep=served and (wraps or step + 1 < len(self)))
 
+    def begin(self) -> tuple[int, int]:
+        """Return the position (epoch, step) at which a pass that begins now does so."""
+        step, self._first_step = self._first_step, 0
+        return self._epoch, step
+
     def finish(self, epoch: int) -> None:
         """Note that all of an epoch was served: the next pass serves the next one."""
         if self._epoch == epoch:
-            self._epoch = epoch + 1
+            self.epoch = epoch + 1
+
+    def state_dict(self, position: tuple[int, int] | None = None) -> dict[str, Any]:
+        """Return a state from which a feed of the same data goes on, in this process or another one.
+
+        It has less than 10 KB, JSON can hold it, and nothing is done over again to go on from it. The
+        first call reads the keys of all samples, a second or so for ten million; the others cost
+        microseconds.
+
+        With the position it holds what that depends on, so that `load_state_dict` can refuse what
+        belongs to other data: the keys in their order (without a key: the values of columns, file names
+        without their folders, but of N-D arrays and memmaps only the shape); what is declared, functions
+        by name alone; what was learned; and the order. Not part of it are paths, times and formats of
+        files, `workers`, `processes`, `prefetch` and caches: these may be others.
+
+        Args:
+            position: The (epoch, step) to go on at. By default that is the batch after the last one
+                that a pass by hand has delivered.
+
+        Raises:
+            IndexError: If there is no such position.
+
+        Example:
+            >>> import multifeed as mf
+            >>> data = mf.Dataset({"x": [0.0, 1.0, 2.0, 3.0]}, inputs=mf.Numeric("x"))
+            >>> feed = Feed(data, batch_size=1)
+            >>> for (x,) in feed:
+            ...     if x.item() == 1.0:
+            ...         state = feed.state_dict()
+            >>> again = Feed(data, batch_size=1, workers=2)
+            >>> again.load_state_dict(state)
+            >>> [x.item() for (x,) in again], [x.item() for (x,) in again]
+            ([2.0, 3.0], [0.0, 1.0, 2.0, 3.0])
+        """
+        epoch, step = self._reached if position is None else self._checked(*position)
+        return self._identity.state(*divmod(self._recipe.batch_number(epoch, step), len(self)))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a state was taken: the next pass serves the rest of that epoch.
+
+        Args:
+            state: What `state_dict` has returned, or JSON made of it.
+
+        Raises:
+            StateError: If it is none, is damaged, is of another version, or belongs to other data or
+                another order of them.
+        """
+        self._epoch, self._first_step = self._reached = self._identity.position(state, len(self))
 
     def redraw(self, epoch: int, step: int, draw: int, *, count: int | None = None) -> Batch:
         """Return a batch's samples under another draw of augmentation; draw 0 is the batch itself.
@@ -589,9 +660,9 @@ class _Tally:
         self._next, self._ended = -1, 0.0
         self._open: list[_Passing] = []
 
-    def open(self, recipe: Recipe, epoch: int) -> _Passing:
-        """Return where a pass by hand counts, until it is closed."""
-        passing = _Passing(recipe, epoch)
+    def open(self, recipe: Recipe, epoch: int, step: int) -> _Passing:
+        """Return where a pass by hand from a position on counts, until it is closed."""
+        passing = _Passing(recipe, epoch, step)
         self._open.append(passing)
         return passing
 
@@ -600,7 +671,8 @@ class _Tally:
         self._open.remove(passing)
         recipe, waited_s = passing.recipe, passing.waited_s
         worked_s = passing.ended - passing.began - waited_s
-        self.add(recipe, passing.epoch, 0, passing.served, waited_s, worked_s)
+        count = passing.served - passing.step
+        self.add(recipe, passing.epoch, passing.step, count, waited_s, worked_s)
 
     def read(self) -> tuple[int, int, float, float]:
         """Return batches, samples, and seconds waited and worked, those of open passes included."""
@@ -632,10 +704,10 @@ class _Tally:
 class _Passing:
     """What one pass by hand has counted so far."""
 
-    __slots__ = ("began", "ended", "epoch", "recipe", "served", "waited_s")
+    __slots__ = ("began", "ended", "epoch", "recipe", "served", "step", "waited_s")
 
-    def __init__(self, recipe: Recipe, epoch: int) -> None:
-        self.recipe, self.epoch, self.served, self.waited_s = recipe, epoch, 0, 0.0
+    def __init__(self, recipe: Recipe, epoch: int, step: int) -> None:
+        self.recipe, self.epoch, self.step, self.served, self.waited_s = recipe, epoch, step, step, 0.0
         self.began = self.ended = perf_counter()
 
 

@@ -3,5 +3,6 @@
 from multifeed.keras.check import check_model, inputs
 from multifeed.keras.loader import Loader
 from multifeed.keras.predict import predict
+from multifeed.keras.resume import ResumeTraining
 
-__all__ = ["Loader", "check_model", "inputs", "predict"]
+__all__ = ["Loader", "ResumeTraining", "check_model", "inputs", "predict"]

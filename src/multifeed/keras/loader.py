@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -141,6 +141,17 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         """Return how fast this loader has been so far, who waited, and what took the time."""
         return self.feed.report()
 
+    def state_dict(self, position: tuple[int, int] | None = None) -> dict[str, Any]:
+        """Return a state from which a pass by hand goes on; see `Feed.state_dict`.
+
+        In `fit`, which takes batches before it trains on them, `ResumeTraining` does this and more.
+        """
+        return self.feed.state_dict(position)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a state was taken, in a pass by hand or the next `fit`; see `Feed`."""
+        self.feed.load_state_dict(state)
+
     def __repr__(self) -> str:
         return repr(self.feed).replace("Feed", type(self).__name__, 1)
 
@@ -153,7 +164,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         return len(self.feed)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Serve one epoch; the next pass serves the next one."""
+        """Serve one epoch, or after `load_state_dict` the rest of one; the next pass serves the next."""
         return iter(self.feed)
 
     def __enter__(self) -> Loader:
@@ -161,6 +172,13 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def num_batches(self) -> int:
+        """How many batches Keras shall ask for in a pass."""
+        current = self._pass_of(self._asker())
+        # Once a pass has begun, the question is about the next one.
+        return len(self) if current is None or current.has_begun else current.steps
 
     def __getitem__(self, index: int) -> Batch:
         """Serve Keras, or return batch `index` of the present epoch to anyone else."""
@@ -183,7 +201,9 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         self.last_error = None
         current = self._pass_of(asker)
         if current is None or current.is_peek:
-            self._passes[asker] = _Pass(self.epoch, len(self), _purpose(), self.report())
+            purpose = _purpose()
+            epoch, step = self.feed.begin() if purpose == "fit" else (self.epoch, 0)
+            self._passes[asker] = _Pass(epoch, step, len(self), purpose, self.report())
 
     def on_epoch_end(self) -> None:
         """Close the pass if all of its steps were handed out; after `fit`, the next epoch follows."""
@@ -231,15 +251,20 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
 
 
 class _Pass:
-    """One pass of Keras over an epoch: which index was given which step."""
+    """One pass of Keras over an epoch, or the rest of one: which index was given which step."""
 
-    def __init__(self, epoch: int, steps: int, purpose: str, before: FeedReport) -> None:
+    def __init__(self, epoch: int, first: int, steps: int, purpose: str, before: FeedReport) -> None:
         self.epoch = epoch
+        self.steps = steps - first
         self.before = before
         self.is_fit = purpose == "fit"
         self.is_peek = purpose == "peek"
         self._step_of = np.full(steps, -1, np.int64)
-        self._given = 0
+        self._first = self._given = first
+
+    @property
+    def has_begun(self) -> bool:
+        return self._given > self._first
 
     @property
     def is_complete(self) -> bool:
