@@ -996,9 +996,9 @@ def test_each_file_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     reads: list[str] = []
     original = multifeed.files.read_file
 
-    def counted(path: str) -> bytes:
+    def counted(path: str, top: str | None = None) -> bytes:
         reads.append(path)
-        return original(path)
+        return original(path, top)
 
     monkeypatch.setattr(multifeed.files, "read_file", counted)
     mf.check(images(folder), workers=3)
