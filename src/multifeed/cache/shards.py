@@ -327,7 +327,7 @@ class Column:
             return True
         try:
             found = os.stat(file)
-        except OSError:
+        except (OSError, ValueError):
             return False
         return found.st_size == self.sizes[place] and found.st_mtime_ns == self.mtimes[place]
 
@@ -476,7 +476,7 @@ class Store:
             if batch.num_rows != rows:
                 raise ValueError(f"it has {batch.num_rows} rows, where {rows} are due")
             return {kept.name: Column(batch, kept) for kept in self.kept.values()}
-        except (pa.ArrowException, KeyError, ValueError, TypeError):
+        except (pa.ArrowException, OSError, KeyError, ValueError, TypeError):
             # Somebody has given another file its name.
             return self._drop(path)
 
@@ -529,7 +529,7 @@ def fresh(rows: Sequence[tuple[Column, int]]) -> list[bool]:
             for column, place in rows
         ]
         found = _files().get_file_info(files)
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):
         # One of them may not be looked at, or has a name that Arrow cannot have.
         return [column.is_fresh(place) for column, place in rows]
     return [

@@ -247,7 +247,7 @@ def _refuse_huge(height: int, width: int, max_pixels: int) -> None:
 def _too_large(claim: str) -> BadValue:
     return BadValue(
         f"claims too many pixels ({claim})",
-        "Tile or shrink the image, or leave the row out with data.select.",
+        "Tile or shrink the image, leave the row out with data.select, or pass a larger max_pixels.",
     )
 
 

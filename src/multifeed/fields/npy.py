@@ -78,8 +78,9 @@ def unpack_npz(data: bytes, member: str, most_bytes: int) -> bytes:
             if file in claims and archive.getinfo(file).compress_type not in _PACKINGS:
                 raise zipfile.BadZipFile("its member is packed neither as stored nor as deflated")
             if file in claims and claims[file] <= most_bytes:
-                # Never yields more bytes than the claim.
-                return archive.read(file)
+                # Asked for the claim, it unpacks no more; asked for all, it does, and then cuts.
+                with archive.open(file) as stream:
+                    return stream.read(claims[file])
     except Exception as error:
         # Damaged, encrypted, packed in an unknown way: each with an exception of its own.
         raise BadValue(f"is not a readable .npz file ({first_line(error)})", REPLACE) from error

@@ -444,7 +444,7 @@ def _given(tokenizer: Any) -> _Given:
             )
         )
     return _Given(
-        json=_as_json(found),
+        json=_as_json(found, what),
         pad=pad,
         size=size,
         added=_count_added(found, what),
@@ -475,14 +475,14 @@ def _from_file(path: str) -> Tokenizer:
         ) from error
 
 
-def _as_json(tokenizer: Tokenizer) -> str:
+def _as_json(tokenizer: Tokenizer, what: str) -> str:
     """Return a tokenizer as text, without its settings of padding and truncation."""
     try:
         copy: Tokenizer = _package().Tokenizer.from_str(tokenizer.to_str())
     except BaseException as error:
         raise DeclarationError(
             lines(
-                f"a tokenizer is kept as JSON, and this one has no JSON ({_said(error)}).",
+                f"a tokenizer is kept as JSON, and {what} has no JSON ({_said(error)}).",
                 "Build it of the parts that tokenizers has, without functions in Python.",
             )
         ) from error
