@@ -66,7 +66,12 @@ class Folder:
     def _refuse_outside(self, path: str) -> None:
         if "\0" in path or len(path) > _LONGEST_NAME:
             return  # No file has such a name: opening it says so.
-        _refuse_unless_under(self._top, _real_path(path))
+        try:
+            found = _real_path(path)
+        except OSError as error:
+            # A link has been exchanged while it was followed.
+            raise BadValue(f"cannot be opened ({error.strerror})", REPLACE) from error
+        _refuse_unless_under(self._top, found)
 
 
 def read_file(path: str, top: str | None = None) -> bytes:

@@ -60,7 +60,7 @@ def test_files_and_tables_are_joined_by_key_alone(keys: list[str], random: rando
 def test_parts_are_disjoint_and_cover_all(
     rows: list[tuple[int, int]], fractions: tuple[float, ...], seed: int, stratified: bool
 ) -> None:
-    """Every row is in one part, every group on one side, with classes or without; so it is with folds."""
+    """Every row is in one part, every group on one side, with classes or without; and so with folds."""
     # A group for each part at the least.
     rows = [*rows, *((100 + number, 0) for number in range(30))]
     table = {
