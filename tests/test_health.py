@@ -996,9 +996,9 @@ def test_each_file_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     reads: list[str] = []
     original = multifeed.files.read_file
 
-    def counted(path: str) -> bytes:
+    def counted(path: str, top: str | None = None) -> bytes:
         reads.append(path)
-        return original(path)
+        return original(path, top)
 
     monkeypatch.setattr(multifeed.files, "read_file", counted)
     mf.check(images(folder), workers=3)
@@ -1018,7 +1018,7 @@ def test_of_another_side_only_files_of_a_size_that_occurs_here_are_read(
     reads: list[str] = []
     original = multifeed.files.read_file
     monkeypatch.setattr(
-        multifeed.files, "read_file", lambda path: (reads.append(path), original(path))[1]
+        multifeed.files, "read_file", lambda path, top=None: (reads.append(path), original(path, top))[1]
     )
     mf.check(here, against=there)
     assert sorted(reads) == [str(folder / "p00.png"), str(folder / "p01.png")]

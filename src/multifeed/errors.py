@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -95,9 +96,28 @@ class BadValue(Exception):
         self.row = row
 
 
+# What a terminal would take for a command, or would show in another order, and half characters, which
+# cannot be written; not the ends of lines.
+_UNPRINTABLE = re.compile(
+    r"[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+# Characters of a line of a message: a name of a file can have a million.
+_LONGEST, _SHOWN = 2_000, 900
+
+
 def lines(rule: str, *details: str) -> str:
-    """Join a rule and what follows into one message, a line each."""
-    return "\n  ".join((rule, *(detail for detail in details if detail)))
+    """Join a rule and what follows into one message, a line each.
+
+    Names of files and values are somebody else's words: they are escaped and shortened.
+    """
+    text = "\n  ".join((rule, *(detail for detail in details if detail)))
+    if len(text) > _LONGEST:
+        text = "\n".join(map(_short, text.split("\n")))
+    return _UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= _LONGEST else f"{line[:_SHOWN]} … {line[-_SHOWN:]}"
 
 
 def some(values: Sequence[object], limit: int = 3) -> str:

@@ -143,6 +143,8 @@ def _saved(path: str) -> dict[str, Any]:
     """Return the entries of the fields in a file."""
     try:
         state = json.loads(read_file(path).decode())
+        # JSON can spell half a character, which no text in a table or tokenizer can have.
+        json.dumps(state, ensure_ascii=False).encode()
     except BadValue as error:
         raise _unreadable(path, f"the file {error.reason}") from error
     except (ValueError, RecursionError) as error:

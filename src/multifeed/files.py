@@ -11,6 +11,13 @@ from multifeed.errors import BadValue
 
 REPLACE = "Replace the file, or leave the row out with data.select."
 
+# A file of more bytes is refused before it is read: a file with holes takes no room on a disk, and all
+# of it in memory. An image of that many bytes has too many pixels anyhow.
+MAX_FILE_BYTES = 2**31
+
+# No system opens a longer name, and to follow one folder by folder takes a time that is its square.
+_LONGEST_NAME = 32_767 if os.name == "nt" else 4_096
+
 # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come; without O_NOCTTY, a
 # terminal may become that of the process. Windows knows neither, but would translate line ends.
 _FLAGS = (
@@ -46,30 +53,36 @@ class Folder:
         path = self.path(name)
         if self.base is not None:
             path = os.path.join(self.base, path)
-        if self.confined:
-            self._refuse_outside(path)
-        return read_file(path)
+        if not self.confined:
+            return read_file(path)
+        # Before it is opened, which can have effects, as with a device; and as it was opened.
+        self._refuse_outside(path)
+        return read_file(path, self._top)
 
     @cached_property
     def _top(self) -> str:
         return os.path.realpath(self.start or ".")
 
     def _refuse_outside(self, path: str) -> None:
-        if "\0" in path:
+        if "\0" in path or len(path) > _LONGEST_NAME:
             return  # No file has such a name: opening it says so.
-        if not _real_path(path).startswith(os.path.join(self._top, "")):
-            raise BadValue(
-                f"leads out of the folder of its table, {self._top!r}",
-                "File names from a table file stay under its folder: pass root= to mf.Dataset to move "
-                "that folder, or allow_outside=True if you trust the table.",
-            )
+        try:
+            found = _real_path(path)
+        except OSError as error:
+            # A link has been exchanged while it was followed.
+            raise BadValue(f"cannot be opened ({error.strerror})", REPLACE) from error
+        _refuse_unless_under(self._top, found)
 
 
-def read_file(path: str) -> bytes:
+def read_file(path: str, top: str | None = None) -> bytes:
     """Return the content of a regular file; never blocks on a pipe or a device.
 
+    Args:
+        path: The file.
+        top: The folder that it must lie under, whatever its name leads to a moment later; None for any.
+
     Raises:
-        BadValue: If it is not a readable regular file with content.
+        BadValue: If it is not a readable regular file with content, or lies elsewhere.
     """
     try:
         handle = os.open(path, _FLAGS)
@@ -79,6 +92,8 @@ def read_file(path: str) -> bytes:
         reason = getattr(error, "strerror", None) or str(error)
         raise BadValue(f"cannot be opened ({reason})", REPLACE) from error
     try:
+        if top is not None:
+            _refuse_unless_under(top, _place_of(handle, path))
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise BadValue(
@@ -87,6 +102,10 @@ def read_file(path: str) -> bytes:
             )
         if not status.st_size:
             raise BadValue("is empty (0 bytes)", REPLACE)
+        if status.st_size > MAX_FILE_BYTES:
+            raise BadValue(
+                f"has {status.st_size:,} bytes, where at most {MAX_FILE_BYTES:,} are read", REPLACE
+            )
         return _read_all(handle, status.st_size)
     except OSError as error:
         raise BadValue(f"cannot be read ({error.strerror})", REPLACE) from error
@@ -107,6 +126,25 @@ def _read_all(handle: int, size: int) -> bytes:
     return b"".join(pieces)
 
 
+def _refuse_unless_under(top: str, path: str) -> None:
+    if not path.startswith(os.path.join(top, "")):
+        raise BadValue(
+            f"leads out of the folder of its table, {top!r}",
+            "File names from a table file stay under its folder: pass root= to mf.Dataset to move "
+            "that folder, or allow_outside=True if you trust the table.",
+        )
+
+
+def _place_of(handle: int, path: str) -> str:
+    """Return where an open file lies, though links may have been exchanged before it was opened."""
+    try:
+        return os.readlink(f"/proc/self/fd/{handle}")
+    except OSError:
+        # Only Linux tells. Elsewhere the name is followed once more, which closes the gap but for a
+        # link that is exchanged twice.
+        return os.path.realpath(path)
+
+
 def _real_path(path: str) -> str:
     """Return a path with its links followed, as `os.path.realpath` at a tenth of its price."""
     folder, name = os.path.split(path)
@@ -115,7 +153,7 @@ def _real_path(path: str) -> str:
     return os.path.join(_real_folder(folder), name)
 
 
-# Folders are taken not to become links to elsewhere while the process runs; files are looked at anew.
+# Where a folder has become a link to elsewhere since, that shows when the file is open.
 @lru_cache(maxsize=4096)
 def _real_folder(folder: str) -> str:
     return os.path.realpath(folder)

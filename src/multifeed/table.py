@@ -403,10 +403,43 @@ def _read_json_lines(path: Path, text: Collection[str]) -> pa.Table:
             parse_options=json.ParseOptions(explicit_schema=schema),
         )
 
+    _refuse_deadly(path)
     table = read(())
     # Arrow makes times of texts such as "2024-01-01".
     times = [name for name in table.column_names if name in text and _is_time(table.field(name).type)]
     return read(times).select(table.column_names) if times else table
+
+
+# Arrow goes down into values by recursion: those of one line of `[[[[…` are more than its stack holds,
+# which kills the process. Of Parquet and its own files it refuses what is deeper than 100 and 64 itself.
+_DEEPEST = 100
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_TEXT_IN_JSON = re.compile(rb'"(?:[^"\\]|\\.)*+"')
+# A null in place of the first object kills it as well.
+_NULL_ROW = re.compile(rb"\n\s*(?:\xef\xbb\xbf\s*)?null")
+
+
+def _refuse_deadly(path: Path) -> None:
+    """Raise if a JSON file has something that Arrow dies of."""
+    with path.open("rb") as file:
+        # Arrow refuses a line that is longer than a block.
+        while text := file.read(_BLOCK_BYTES) + file.readline(_BLOCK_BYTES):
+            # Only if brackets are left may it be for those that stand in texts, which is slow to tell.
+            if _has_deeper(text) and _has_deeper(_TEXT_IN_JSON.sub(b"", text)):
+                raise ValueError(f"its values are nested deeper than {_DEEPEST}, or never closed")
+            if _NULL_ROW.search(b"\n" + text):
+                raise ValueError("a line is null, where each is an object")
+
+
+def _has_deeper(text: bytes) -> bool:
+    """Tell whether brackets are left once the innermost ones have been removed often enough."""
+    brackets = text.translate(None, _NO_BRACKETS)
+    for _ in range(_DEEPEST):
+        rest = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(rest) == len(brackets):
+            break
+        brackets = rest
+    return bool(brackets)
 
 
 def _is_time(kind: pa.DataType) -> bool:

@@ -622,7 +622,7 @@ def test_an_image_bomb_is_refused_from_its_header() -> None:
         "'image' of row 0 cannot be used: it claims too many pixels (Image size (3600000000 pixels) "
         "exceeds limit of 178956970 pixels, could be decompression bomb DOS attack.).\n"
         "  Row: 0.\n"
-        "  Tile or shrink the image, or leave the row out with data.select."
+        "  Tile or shrink the image, leave the row out with data.select, or pass a larger max_pixels."
     )
 
 
@@ -679,6 +679,7 @@ def test_pixels_of_one_image_never_show_in_another() -> None:
         ({"size": (8, 8, 3)}, "size is (height, width) in pixels, each at least 1; received (8, 8, 3)."),
         ({"size": "ab"}, "size is (height, width) in pixels, each at least 1; received 'ab'."),
         ({"size": None}, "size is (height, width) in pixels, each at least 1; received None."),
+        ({"size": 8, "max_pixels": 0}, "max_pixels must be a whole number of at least 1; received 0."),
         (
             {"size": 8, "base_size": (-1, 4)},
             "base_size is (height, width) in pixels, each at least 1; received (-1, 4).",

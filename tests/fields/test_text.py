@@ -584,7 +584,7 @@ def test_a_tokenizer_with_python_in_it_is_told() -> None:
     with pytest.raises(mf.DeclarationError) as caught:
         mf.Text("note", 4, tokenizer)
     assert str(caught.value) == (
-        "a tokenizer is kept as JSON, and this one has no JSON (Custom PreTokenizer cannot be "
+        "a tokenizer is kept as JSON, and the tokenizer has no JSON (Custom PreTokenizer cannot be "
         "serialized).\n"
         "  Build it of the parts that tokenizers has, without functions in Python."
     )

@@ -60,7 +60,10 @@ class Jpeg(Packing):
         )
 
     def unpack(self, packed: Any, out: NDArray) -> None:
-        simplejpeg.decode_jpeg(packed, _COLORS[out.shape[2]], fastdct=True, buffer=out)
+        found = simplejpeg.decode_jpeg(packed, _COLORS[out.shape[2]], fastdct=True, buffer=out)
+        if found.shape != out.shape:
+            # A smaller one leaves in the rest of `out` what some other sample had there.
+            raise ValueError(f"the cached JPEG has shape {found.shape}, where {out.shape} is due")
 
 
 def packing_of(layout: str, base: Base) -> Packing | None:

@@ -50,6 +50,14 @@ FILE, SIZE, MTIME, LENGTH, FRAME = (
     f"multifeed:{each}:" for each in ("file", "size", "mtime_ns", "length", "frame")
 )
 ROW, KEY = "multifeed:row", "multifeed:key"
+# What these are.
+_KINDS = {
+    FILE: pa.binary(),
+    SIZE: pa.int64(),
+    MTIME: pa.int64(),
+    LENGTH: pa.int64(),
+    FRAME: pa.list_(pa.float64(), 8),
+}
 _NAME = re.compile(r"(\d{5,})-([0-9a-f]{16})\.arrow")
 _TEMPORARY = ".writing-"
 # An Arrow list of one size has at most so many items.
@@ -128,7 +136,7 @@ class Values:
         if self.raw is None:
             return pa.array(self.packed, pa.large_binary())
         spec = self.kept.spec
-        kind = pa.fixed_shape_tensor(_item(spec), spec.shape or (1,))
+        kind = _tensor(spec)
         items = pa.array(self.raw.reshape(-1).view(_lies(spec)))
         mask = pa.array(is_null) if is_null.any() else None
         lists = pa.FixedSizeListArray.from_arrays(items, type=kind.storage_type, mask=mask)
@@ -262,12 +270,21 @@ class Column:
     """A field's values in an open shard.
 
     Args:
-        batch: The rows of the shard.
+        batch: The rows of the shard, whose buffers have been validated.
         kept: What is kept of the field.
+
+    Raises:
+        KeyError: If a column is not there.
+        ValueError: If one is of another type.
     """
 
     def __init__(self, batch: pa.RecordBatch, kept: Kept) -> None:
         name, spec = kept.name, kept.spec
+        kinds = {prefix + name: kind for prefix, kind in _KINDS.items()}
+        kinds[name] = _tensor(spec) if kept.packing is None else pa.large_binary()
+        for field in batch.schema:
+            if field.type != kinds.get(field.name, field.type):
+                raise ValueError(f"column {field.name!r} is {field.type}")
         column = batch.column(name)
         self._packing = kept.packing
         self.valid = _valid(column)
@@ -310,7 +327,7 @@ class Column:
             return True
         try:
             found = os.stat(file)
-        except OSError:
+        except (OSError, ValueError):
             return False
         return found.st_size == self.sizes[place] and found.st_mtime_ns == self.mtimes[place]
 
@@ -453,8 +470,13 @@ class Store:
         try:
             with pa.ipc.open_file(content) as shard:
                 batch = shard.get_batch(0)
+            # That the bytes fit their checksum does not say who has written them.
+            batch.validate(full=True)
+            rows = min(self.per_shard, self.count - number * self.per_shard)
+            if batch.num_rows != rows:
+                raise ValueError(f"it has {batch.num_rows} rows, where {rows} are due")
             return {kept.name: Column(batch, kept) for kept in self.kept.values()}
-        except (pa.ArrowException, KeyError, ValueError):
+        except (pa.ArrowException, OSError, KeyError, ValueError, TypeError):
             # Somebody has given another file its name.
             return self._drop(path)
 
@@ -507,7 +529,7 @@ def fresh(rows: Sequence[tuple[Column, int]]) -> list[bool]:
             for column, place in rows
         ]
         found = _files().get_file_info(files)
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):
         # One of them may not be looked at, or has a name that Arrow cannot have.
         return [column.is_fresh(place) for column, place in rows]
     return [
@@ -537,8 +559,9 @@ def _mapped(path: Path) -> pa.Buffer:
             return pa.py_buffer(mapped)
 
 
-def _item(spec: Spec) -> pa.DataType:
-    return pa.from_numpy_dtype(_lies(spec))
+def _tensor(spec: Spec) -> pa.DataType:
+    """Return the type of a column whose values lie as they are."""
+    return pa.fixed_shape_tensor(pa.from_numpy_dtype(_lies(spec)), spec.shape or (1,))
 
 
 def _lies(spec: Spec) -> np.dtype[Any]:

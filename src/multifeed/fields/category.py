@@ -132,7 +132,10 @@ class Category(Field):
         if not isinstance(labels, list) or not labels:
             return False
         kind = _kind(columns, self.column)
-        return all(type(label) is kind for label in labels) and len(set(labels)) == len(labels)
+        if not all(type(label) is kind for label in labels) or len(set(labels)) < len(labels):
+            return False
+        # No column has an integer beyond these, and Arrow no place for it.
+        return kind is not int or all(-(2**63) <= label < 2**64 for label in labels)
 
     def counts(self, rows: Rows) -> NDArray:
         """Return how many rows each class has, ``int64[classes]``; the vocabulary must be known."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import PIL
 import simplejpeg
 from PIL import Image as PILImage
-from PIL import UnidentifiedImageError
+from PIL import ImageFile, UnidentifiedImageError
 
 from multifeed.errors import BadValue
 from multifeed.fields.rows import NDArray
@@ -32,6 +33,10 @@ CHANNELS = {"rgb": 3, "rgba": 4, "grayscale": 1}
 
 # An image that claims more pixels is refused from its header. Pillow's own limit: 0.5 GB as RGB.
 MAX_PIXELS = 178_956_970
+
+# Each scan of a progressive JPEG goes through all pixels, and can take 20 bytes: those of a small file
+# would take hours. Usual are 10; libtiff draws the same line for a JPEG in a TIFF.
+_MOST_SCANS = 100
 
 # What Pillow may take the data for. It knows more: EPS, for one, is a program that it has Ghostscript
 # run, and others (TGA, PCX, DIB) are begun by next to no signature, so that any noise is an image.
@@ -54,7 +59,13 @@ _PNG_EXIF = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 
 _JPEG_SPACE = {"rgb": "RGB", "rgba": "RGBA", "grayscale": "GRAY"}
 _PILLOW_MODE = {"rgb": "RGB", "rgba": "RGBA", "grayscale": "L"}
-_ORIENTATION = 0x0112
+# Tags of TIFF, and EXIF.
+_ORIENTATION, _TILE_WIDTH, _TILE_HEIGHT = 0x0112, 0x0142, 0x0143
+
+# Markers of JPEG: the end, a scan, and the frames that are not progressive.
+_END, _SCAN, _ONE_PASS = 0xD9, 0xDA, (0xC0, 0xC1, 0xC9)
+# A byte 0xFF is followed by a 0 within a scan; those that are excluded have no length after them.
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 
 # (height, width) in pixels.
 Size = tuple[int, int]
@@ -65,6 +76,7 @@ def decode(
     color_mode: str,
     least_size: Callable[[int, int], Size],
     scratch: Callable[[tuple[int, ...]], NDArray],
+    max_pixels: int = MAX_PIXELS,
 ) -> NDArray:
     """Decode an encoded image to ``uint8[height, width, channels]``, upright.
 
@@ -74,6 +86,7 @@ def decode(
         least_size: Function of the image's (height, width) that returns the least (height, width) that
             is needed: a JPEG may be decoded at any scale that is not below it.
         scratch: Function of a shape that returns ``uint8`` memory to decode into.
+        max_pixels: An image that claims more is refused from its header.
 
     Returns:
         The image, maybe in that memory, and maybe not writable.
@@ -84,10 +97,10 @@ def decode(
     if not data:
         raise BadValue("is empty (0 bytes)", REPLACE)
     if data[:2] == b"\xff\xd8":
-        image = _decode_jpeg(data, color_mode, least_size, scratch)
+        image = _decode_jpeg(data, color_mode, least_size, scratch, max_pixels)
         if image is not None:
             return image
-    return _decode_other(data, color_mode)
+    return _decode_other(data, color_mode, max_pixels)
 
 
 def as_found(data: bytes) -> dict[str, Any]:
@@ -119,16 +132,20 @@ def _decode_jpeg(
     color_mode: str,
     least_size: Callable[[int, int], Size],
     scratch: Callable[[tuple[int, ...]], NDArray],
+    max_pixels: int,
 ) -> NDArray | None:
     """Decode a JPEG, or return None if only Pillow can (CMYK, unusual subsampling)."""
+    exif, has_scans = _jpeg_segments(data)
+    if has_scans:
+        _refuse_many_scans(data)
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
     if space in ("CMYK", "YCCK"):
         return None
-    _refuse_huge(height, width)
-    orientation = _jpeg_orientation(data)
+    _refuse_huge(height, width, max_pixels)
+    orientation = _jpeg_orientation(exif)
     # Orientations from 5 on exchange height and width.
     if orientation < 5:
         least_height, least_width = least_size(height, width)
@@ -165,10 +182,20 @@ def _eighths(by_rows: float, by_columns: float) -> int:
     return math.ceil(8 / factor) if factor >= 2 else 8
 
 
-def _decode_other(data: bytes, color_mode: str) -> NDArray:
+def _decode_other(data: bytes, color_mode: str, max_pixels: int) -> NDArray:
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise BadValue(
+            "is not read while PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, with which Pillow makes up "
+            "what a truncated image lacks",
+            "Set it to False; to go on without damaged images, leave them out with data.select.",
+        )
     try:
         with PILImage.open(io.BytesIO(data), formats=_formats()) as image:
-            _refuse_huge(image.height, image.width)
+            _refuse_huge(image.height, image.width, max_pixels)
+            if image.format == "TIFF":
+                # A tile is decoded whole, however little of it lies in the image.
+                tags = cast(Any, image).tag_v2
+                _refuse_huge(tags.get(_TILE_HEIGHT, 1), tags.get(_TILE_WIDTH, 1), max_pixels)
             pixels = np.asarray(_to_8_bit(image, color_mode))
             # After decoding, by which Pillow sets TIFF upright itself and forgets the orientation.
             orientation = _orientation_of(image.getexif)
@@ -212,21 +239,32 @@ def _to_8_bit(image: PILImage.Image, color_mode: str) -> PILImage.Image:
     return image.convert(_PILLOW_MODE[color_mode])
 
 
-def _refuse_huge(height: int, width: int) -> None:
-    if height * width > MAX_PIXELS:
-        raise _too_large(f"{height:,} x {width:,} where {MAX_PIXELS:,} in all are the limit")
+def _refuse_huge(height: int, width: int, max_pixels: int) -> None:
+    if height * width > max_pixels:
+        raise _too_large(f"{height:,} x {width:,} where {max_pixels:,} in all are the limit")
 
 
 def _too_large(claim: str) -> BadValue:
     return BadValue(
         f"claims too many pixels ({claim})",
-        "Tile or shrink the image, or leave the row out with data.select.",
+        "Tile or shrink the image, leave the row out with data.select, or pass a larger max_pixels.",
     )
 
 
-def _jpeg_orientation(data: bytes) -> int:
-    """Return the EXIF orientation of a JPEG, without decoding it."""
-    block = _exif_block(data)
+def _refuse_many_scans(data: bytes) -> None:
+    scans, place = 0, 2
+    while (match := _MARKER.search(data, place)) is not None:
+        marker, place = match[1][0], match.end()
+        if marker == _END:
+            return
+        scans += marker == _SCAN
+        if scans > _MOST_SCANS:
+            raise BadValue(f"is a JPEG of more than {_MOST_SCANS} scans", REPLACE)
+        place += int.from_bytes(data[place : place + 2])
+
+
+def _jpeg_orientation(block: bytes | None) -> int:
+    """Return the orientation that an EXIF segment tells."""
     if block is None:
         return 1
 
@@ -248,21 +286,33 @@ def _orientation_of(load: Callable[[], PILImage.Exif]) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _exif_block(data: bytes) -> bytes | None:
-    """Return the EXIF segment of a JPEG, which lies before the first scan, if there is one."""
-    place, last = 2, len(data) - 4
+def _jpeg_segments(data: bytes) -> tuple[bytes | None, bool]:
+    """Return the first EXIF segment of a JPEG, and whether it may have more scans than one."""
+    block, components = None, -1
+    for marker, start, end in _segments(data):
+        if marker == 0xE1 and block is None and data[start : start + 6] == b"Exif\0\0":
+            block = data[start:end]
+        elif marker in _ONE_PASS:
+            components = data[start + 5]
+        elif marker == _SCAN:
+            # Where the first scan has all components, a sequential JPEG ends with it.
+            return block, data[start] != components
+    return block, True
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the marker of each segment before the first scan, and that, and where it lies."""
+    place, last = 2, len(data) - 12
     while place < last and data[place] == 0xFF:
         marker = data[place + 1]
-        if marker == 0xDA:
-            return None
         if marker == 0xFF:  # Any number of these may stand before a marker.
             place += 1
             continue
         end = place + 2 + (data[place + 2] << 8) + data[place + 3]
-        if marker == 0xE1 and data[place + 4 : place + 10] == b"Exif\0\0":
-            return data[place + 4 : end]
+        yield marker, place + 4, end
+        if marker == _SCAN:
+            return
         place = end
-    return None
 
 
 # How an image that is stored with an EXIF orientation is set upright (Exif 2.32, tag 0x0112).

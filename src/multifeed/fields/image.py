@@ -12,7 +12,7 @@ import numpy as np
 
 from multifeed.errors import BadValue, DeclarationError, lines
 from multifeed.fields.base import Base, Field, Learned, PerSample
-from multifeed.fields.decode import CHANNELS, DECODERS, Size, as_found, decode
+from multifeed.fields.decode import CHANNELS, DECODERS, MAX_PIXELS, Size, as_found, decode
 from multifeed.fields.frame import Frame, between, resizing
 from multifeed.fields.resize import resize
 from multifeed.fields.rows import Cells, NDArray, Source
@@ -21,6 +21,7 @@ from multifeed.fields.shared import (
     Filled,
     Preprocess,
     apply_preprocess,
+    at_least,
     check_scale,
     fill_value,
     holds_text,
@@ -73,6 +74,9 @@ class Image(Field):
         preprocess: A function of one sample's array (after `dtype` and `scale`) that returns another;
             also called with zeros at declaration, to learn what it returns.
         missing: ``"raise"``, ``"zero"`` or the value that fills a sample whose column is null.
+        max_pixels: An image that claims more pixels is an error, told by its header: before it is
+            decoded, which takes up to 16 bytes a pixel. All but JPEG are held to Pillow's own limit
+            too, which is the default.
 
     Raises:
         DeclarationError: If a size is below 1, an option is unknown, or the column holds neither file
@@ -96,6 +100,7 @@ class Image(Field):
     scale: float | None = None
     preprocess: Preprocess | None = None
     missing: Any = "raise"
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         one_column(self, self.column)
@@ -106,6 +111,7 @@ class Image(Field):
         one_of("interpolation", self.interpolation, ("bilinear", "nearest"))
         one_of("dtype", self.dtype, ("uint8", "float32", "float16"))
         check_scale(self.scale, self.dtype)
+        object.__setattr__(self, "max_pixels", at_least("max_pixels", self.max_pixels, 1))
         if self.crop_to_aspect_ratio and self.pad_to_aspect_ratio:
             raise DeclarationError(
                 "only one of crop_to_aspect_ratio and pad_to_aspect_ratio can be True."
@@ -258,7 +264,7 @@ class _ImageReader(PerSample):
             found.append((height, width))
             return self._least_size(height, width)
 
-        image = decode(data, field.color_mode, least_size, memory)
+        image = decode(data, field.color_mode, least_size, memory, field.max_pixels)
         kept, filled = self._windows(*image.shape[:2])
         if filled != self._base_size:
             out.fill(0)

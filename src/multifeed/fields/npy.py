@@ -16,6 +16,8 @@ from multifeed.files import REPLACE
 # A member of an archive that claims to unpack to more is refused where its shape is not known.
 MAX_UNPACKED_BYTES = 2**31
 
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
 _READ_HEADER = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -71,9 +73,14 @@ def unpack_npz(data: bytes, member: str, most_bytes: int) -> bytes:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             claims = {info.filename: info.file_size for info in archive.infolist()}
             file = f"{member}.npy"
+            # What NumPy writes. Of the other packings, one may unpack to any size before it is cut to
+            # the claim, and one takes the memory that its header asks for.
+            if file in claims and archive.getinfo(file).compress_type not in _PACKINGS:
+                raise zipfile.BadZipFile("its member is packed neither as stored nor as deflated")
             if file in claims and claims[file] <= most_bytes:
-                # Never yields more bytes than the claim.
-                return archive.read(file)
+                # Asked for the claim, it unpacks no more; asked for all, it does, and then cuts.
+                with archive.open(file) as stream:
+                    return stream.read(claims[file])
     except Exception as error:
         # Damaged, encrypted, packed in an unknown way: each with an exception of its own.
         raise BadValue(f"is not a readable .npz file ({first_line(error)})", REPLACE) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
@@ -112,7 +113,8 @@ class Numeric(Field):
         if not all(isinstance(each, list) and len(each) == count for each in moments):
             return False
         numbers = [number for each in moments for number in each]
-        is_finite = all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
+        # An integer of JSON may be too large for `math.isfinite`.
+        is_finite = all(type(n) in (int, float) and abs(n) <= sys.float_info.max for n in numbers)
         return is_finite and all(number > 0 for number in learned["deviation"])
 
     def bind(self, source: Source, learned: Learned | None) -> Columnar:

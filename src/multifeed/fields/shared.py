@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Set
 from typing import Any, cast
 
@@ -279,7 +280,8 @@ def such_rows(count: int) -> str:
 
 def first_line(error: Exception) -> str:
     """Return the first line of what a library says, or else the name of its exception."""
-    said = str(error).strip()
+    # Where an object lies in memory tells nobody anything, and is another place each time.
+    said = re.sub(r" at 0x[0-9a-f]+", "", str(error)).strip()
     return said.splitlines()[0] if said else type(error).__name__
 
 

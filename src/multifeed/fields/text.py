@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 Encode = Callable[[str], list[int]]
 
 _MOST_IDS = 20_000
+# Ids of a given tokenizer. The package goes through all numbers up to the largest id, with or without a
+# token: one id of 4,000,000,000 takes 16 GB. The largest known vocabularies have a million.
+_LARGEST = 2**24
 
 # Of a learned vocabulary; no word has these names, because brackets are words of their own.
 _PAD, _UNKNOWN = "[PAD]", "[UNK]"
@@ -432,10 +435,18 @@ def _given(tokenizer: Any) -> _Given:
     if not tokens:
         raise DeclarationError(lines(f"{what} has no vocabulary.", "Train it first."))
     pad = _pad_id(found, tokenizer)
+    size = max(*tokens.values(), pad) + 1
+    if size > _LARGEST:
+        raise DeclarationError(
+            lines(
+                f"the ids of {what} are below {_LARGEST:,}; the largest is {size - 1:,}.",
+                "Number its tokens without gaps: an embedding has a row for each id.",
+            )
+        )
     return _Given(
-        json=_as_json(found),
+        json=_as_json(found, what),
         pad=pad,
-        size=max(*tokens.values(), pad) + 1,
+        size=size,
         added=_count_added(found, what),
         splits_special=bool(found.encode_special_tokens),
     )
@@ -464,14 +475,14 @@ def _from_file(path: str) -> Tokenizer:
         ) from error
 
 
-def _as_json(tokenizer: Tokenizer) -> str:
+def _as_json(tokenizer: Tokenizer, what: str) -> str:
     """Return a tokenizer as text, without its settings of padding and truncation."""
     try:
         copy: Tokenizer = _package().Tokenizer.from_str(tokenizer.to_str())
     except BaseException as error:
         raise DeclarationError(
             lines(
-                f"a tokenizer is kept as JSON, and this one has no JSON ({_said(error)}).",
+                f"a tokenizer is kept as JSON, and {what} has no JSON ({_said(error)}).",
                 "Build it of the parts that tokenizers has, without functions in Python.",
             )
         ) from error

@@ -1,0 +1,293 @@
+"""The program that `test_bombs.py` runs: reads bombs in little memory, and prints what came of each.
+
+    python bombs.py FOLDER
+
+Each is read by a process of its own, which is forked before anything has been read. It prints a line of
+JSON: what was said, the bytes of memory and the seconds that it took, and how the process ended.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PILImage
+
+import multifeed as mf
+from multifeed.errors import MultifeedError
+
+# Bytes that the process may map, beyond what it has mapped before it reads; and how long it may take.
+ADDRESSES = 2 * 2**30
+TIMEOUT_S = 60
+
+
+def encoded(kind: str, side: int = 64, **options: object) -> bytearray:
+    """Return a blank image."""
+    stream = io.BytesIO()
+    PILImage.fromarray(np.zeros((side, side, 3), np.uint8)).save(stream, kind, **options)
+    return bytearray(stream.getvalue())
+
+
+def patched(content: bytearray, place: int, layout: str, *values: int) -> bytes:
+    """Return a file with other numbers at a place."""
+    struct.pack_into(layout, content, place, *values)
+    return bytes(content)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(side: int, *chunks: bytes, pixels: bytes | None = None) -> bytes:
+    """Return a PNG that claims a size, with some chunks before its pixels."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    data = zlib.compress(bytes((3 * 8 + 1) * 8) if pixels is None else pixels)
+    return b"\x89PNG\r\n\x1a\n" + b"".join([header, *chunks, chunk(b"IDAT", data), chunk(b"IEND", b"")])
+
+
+def tiff(tile: int) -> bytes:
+    """Return a TIFF of one pixel, in a tile of many."""
+    packer = zlib.compressobj()
+    data = b"".join(packer.compress(bytes(tile * 3)) for _ in range(tile)) + packer.flush()
+    sizes = 10 + 12 * 10 + 4
+    entries = [
+        (256, 4, 1, 1), (257, 4, 1, 1), (258, 3, 3, sizes), (259, 3, 1, 8), (262, 3, 1, 2),
+        (277, 3, 1, 3), (322, 4, 1, tile), (323, 4, 1, tile), (324, 4, 1, sizes + 6),
+        (325, 4, 1, len(data)),
+    ]  # fmt: skip
+    table = b"".join(struct.pack("<HHII", *each) for each in entries)
+    return b"II*\0" + struct.pack("<IH", 8, 10) + table + bytes(4) + struct.pack("<HHH", 8, 8, 8) + data
+
+
+def webp(side: int) -> bytes:
+    """Return an animated WebP whose canvas claims a size."""
+    frame = (
+        bytes(6) + (63).to_bytes(3, "little") * 2 + bytes(4) + bytes(encoded("WEBP", lossless=True)[12:])
+    )
+    size = (side - 1).to_bytes(3, "little")
+    parts = [(b"VP8X", b"\x02\0\0\0" + size * 2), (b"ANIM", bytes(6)), (b"ANMF", frame)]
+    body = b"WEBP" + b"".join(name + struct.pack("<I", len(data)) + data for name, data in parts)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def scans(count: int, *, hidden: bool = False, **options: object) -> bytes:
+    """Return a JPEG whose last scan is there many times, maybe between segments that hold an end."""
+    content = bytes(encoded("JPEG", 1_000, **options))
+    last = content[content.rfind(b"\xff\xda") : -2]
+    between = b"\xff\xfe\x00\x06\xff\xd9\xff\xd9" if hidden else b""
+    return content[:-2] + (between + last) * count + content[-2:]
+
+
+def npy(header: str, version: int = 1, length: int | None = None) -> bytes:
+    """Return a .npy file of a header, and 64 bytes of data."""
+    size = len(header) if length is None else length
+    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", size) + (
+        header.encode() + bytes(64)
+    )  # fmt: skip
+
+
+def shaped(shape: str, descr: str = "'<f4'") -> bytes:
+    """Return a .npy file that claims a shape and a dtype."""
+    return npy(f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n")
+
+
+def npz(packing: int, member: bytes, claim: int | None = None) -> bytes:
+    """Return an archive of one member, which may claim another size than it has."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", packing) as archive:
+        archive.writestr("x.npy", member)
+    content = bytearray(stream.getvalue())
+    if claim is not None:
+        for signature, place in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
+            struct.pack_into("<I", content, content.rfind(signature) + place, claim)
+    return bytes(content)
+
+
+def jpeg_claiming(side: int) -> bytes:
+    """Return a JPEG that claims a size."""
+    content = encoded("JPEG")
+    return patched(content, content.find(b"\xff\xc0") + 5, ">HH", side, side)
+
+
+def jp2_claiming(side: int) -> bytes:
+    """Return a JPEG 2000 whose box says 64 pixels, and whose codestream says more, in one tile."""
+    content = encoded("JPEG2000")
+    place = content.find(b"\xff\x4f\xff\x51") + 8
+    struct.pack_into(">II", content, place, side, side)
+    return patched(content, place + 16, ">II", side, side)
+
+
+def word_level(largest: int) -> bytes:
+    """Return a tokenizer of three words, one of them with a large id."""
+    vocabulary = {"[UNK]": 0, "a": 1, "b": largest}
+    model = {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"}
+    parts = ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
+    told = {"version": "1.0", "added_tokens": [], **dict.fromkeys(parts), "model": model}
+    return json.dumps(told).encode()
+
+
+HUGE = 60_000
+BIG_TEXT = zlib.compress(bytes(900_000))
+IMAGES: dict[str, Callable[[], bytes]] = {
+    "png of 60,000 x 60,000": lambda: png(HUGE),
+    "png with a profile that unpacks to 256 MB": lambda: png(
+        8, chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(2**28)))
+    ),
+    "png with texts that unpack to 900 MB": lambda: png(
+        8, *(chunk(b"zTXt", b"%d\0\0" % each + BIG_TEXT) for each in range(1_000))
+    ),
+    "gif of 65,535 x 65,535": lambda: patched(encoded("GIF"), 6, "<HH", 65_535, 65_535),
+    "bmp of 60,000 x 60,000": lambda: patched(encoded("BMP"), 18, "<ii", HUGE, HUGE),
+    "bmp of a negative height": lambda: patched(encoded("BMP"), 18, "<ii", HUGE, -HUGE),
+    "bmp of the least height": lambda: patched(encoded("BMP"), 18, "<ii", 1, -(2**31)),
+    "tiff of 60,000 x 60,000": lambda: bytes(encoded("TIFF")).replace(
+        struct.pack("<HHII", 256, 4, 1, 64), struct.pack("<HHII", 256, 4, 1, 2**31)
+    ),
+    "tiff of one pixel in a tile of 10,000 x 10,000": lambda: tiff(10_000),
+    "webp of 60,000 x 60,000": lambda: webp(HUGE),
+    "avif of 60,000 x 60,000": lambda: patched(
+        content := encoded("AVIF", speed=10), content.find(b"ispe") + 8, ">II", HUGE, HUGE
+    ),
+    "jpeg of 65,000 x 65,000": lambda: jpeg_claiming(65_000),
+    "jpeg 2000 of 60,000 x 60,000": lambda: jp2_claiming(HUGE),
+    "ppm of 60,000 x 60,000": lambda: b"P6 60000 60000 255\n" + bytes(100),
+    "progressive jpeg of 20,000 scans": lambda: scans(20_000, progressive=True, quality=10),
+    "the same with ends that are none": lambda: scans(20_000, hidden=True, progressive=True, quality=10),
+    "postscript": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n",
+}
+ARRAYS: dict[str, Callable[[], bytes]] = {
+    "npy of 4 x 10^18 numbers": lambda: shaped("(2000000000, 2000000000)"),
+    "npy of a shape that is computed": lambda: shaped("(10**9, 10**9)"),
+    "npy of more numbers than there are": lambda: shaped("(9223372036854775807, 9223372036854775807)"),
+    "npy of a negative shape": lambda: shaped("(-1, -16)"),
+    "npy of no numbers, and a long axis": lambda: shaped("(0, 9223372036854775807)"),
+    "npy of many axes": lambda: shaped("(" + "1," * 1_000 + ")"),
+    "npy of large records": lambda: shaped("(1,)", "'V2147483647'"),
+    "npy of long texts": lambda: shaped("(1,)", "'U500000000'"),
+    "npy of arrays of numbers": lambda: shaped("(1,)", "('<f4', (1000000000,))"),
+    "npy of deep records": lambda: shaped("(1,)", "[('x', " * 40 + "'<f4'" + ")]" * 40),
+    "npy of dates": lambda: shaped("(8,)", "'M8[ns]'"),
+    "npy whose header claims 4 GB": lambda: npy("{}", version=2, length=2**32 - 1),
+    "npy whose header is deep": lambda: npy("(" * 9_000 + ")" * 9_000, version=2),
+    "npy whose header is deep another way": lambda: npy("-" * 9_000 + "1", version=2),
+    "npy whose header is a long number": lambda: npy("9" * 9_000, version=2),
+}
+ARCHIVES: dict[str, Callable[[], bytes]] = {
+    "npz that unpacks to 256 MB": lambda: npz(zipfile.ZIP_DEFLATED, bytes(2**28)),
+    "npz that claims to unpack to little": lambda: npz(zipfile.ZIP_DEFLATED, bytes(2**28), 100),
+    "npz packed by bzip2": lambda: npz(zipfile.ZIP_BZIP2, bytes(2**24), 100),
+    "npz packed by lzma": lambda: npz(zipfile.ZIP_LZMA, bytes(2**24), 100),
+}
+TABLES: dict[str, Callable[[], bytes]] = {
+    "jsonl of deep lists": lambda: b'{"x": ' + b"[" * 10**6 + b"]" * 10**6 + b"}\n",
+    "jsonl of deep objects": lambda: b'{"x": ' * 10**6 + b"1" + b"}" * 10**6 + b"\n",
+    "jsonl of a null": lambda: b"null\n",
+    "jsonl of a null after a mark and a space": lambda: b'\xef\xbb\xbf \r\n null: {"x": 1}\n',
+    "jsonl of a null far behind": lambda: (
+        b'{"x": 1}\n' * (2**24 // 9) + b'{"x":   1}\n{"x": 1}\n' + b"null\n" * 9
+    ),
+    "jsonl of lists that never end": lambda: b'{"x": 1}\n{"x": ' + b"[" * 10**7,
+}
+STATES: dict[str, Callable[[], bytes]] = {
+    "state of deep lists": lambda: b"[" * 10**6,
+    "state of a long number": lambda: b'{"format": ' + b"9" * 10**6 + b"}",
+    "state of a large number": lambda: (
+        b'{"format": 1, "fields": {"x": {"kind": "Numeric", "columns": ["x"], "learned": {"mean": [0], '
+        b'"deviation": [1' + b"0" * 400 + b"]}}}}"
+    ),
+    "state of half a character": lambda: b'{"format": 1, "fields": {"x": "\\ud800"}}',
+}
+TOKENIZERS: dict[str, Callable[[], bytes]] = {
+    "tokenizer of a large id": lambda: word_level(2**32 - 2),
+    "tokenizer of an id above int32": lambda: word_level(2**31),
+    "tokenizer of deep lists": lambda: b"[" * 10**6,
+}
+# Files with holes: they take no room.
+HOLES = {"npy of 100 GB": "x.npy", "image of 100 GB": "x.png", "state of 100 GB": "x.json"}
+BOMBS = {**IMAGES, **ARRAYS, **ARCHIVES, **TABLES, **STATES, **TOKENIZERS}
+
+
+def read(name: str, folder: Path) -> object:
+    """Read a bomb in the way that its kind is read."""
+    if name in HOLES:
+        path = folder / HOLES[name]
+        with path.open("wb") as file:
+            file.truncate(100 * 2**30)
+    else:
+        suffix = ".jsonl" if name in TABLES else ".bin"
+        path = folder / f"bomb{suffix}"
+        path.write_bytes(BOMBS[name]())
+    limited()
+    if name in TABLES:
+        return mf.Dataset(path, inputs=mf.Numeric("x"))
+    if name in STATES or path.suffix == ".json":
+        return mf.Dataset({"x": [1.0]}, inputs=mf.Numeric("x", normalize=True)).load_state(path)
+    if name in TOKENIZERS:
+        return mf.Text("x", 4, tokenizer=path)
+    if name in IMAGES or path.suffix == ".png":
+        return mf.Dataset({"x": [str(path)]}, inputs=mf.Image("x", 8, max_pixels=2**24))[0]
+    if name in ARCHIVES:
+        return mf.Dataset({"x": [f"{path}::x"]}, inputs=mf.Array("x", (4, 4)))[0]
+    return mf.Dataset({"x": [str(path)]}, inputs=mf.Array("x", (None, 4), pad_to=4))[0]
+
+
+def limited() -> None:
+    """Take away all memory but a little."""
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + ADDRESSES, mapped + ADDRESSES))
+    # The highest mark so far includes what it took to make the bomb: from here on it is measured anew.
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has had."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def child(name: str, folder: Path) -> None:
+    """Read a bomb, and print what came of it."""
+    warnings.simplefilter("ignore")
+    signal.alarm(TIMEOUT_S)
+    said, ended, before = None, "read", peak_bytes()
+    begin = time.process_time()
+    try:
+        read(name, folder)
+    except MultifeedError as error:
+        said, ended = str(error), type(error).__name__
+    except BaseException as error:
+        said, ended = repr(error), "something else"
+    seconds = time.process_time() - begin
+    told = {"said": said, "ended": ended, "growth": peak_bytes() - before, "seconds": seconds}
+    print(json.dumps({"name": name, **told}), flush=True)
+
+
+def main(folder: str) -> None:
+    """Read all bombs, one after the other."""
+    # What is imported when it is first named had better be there before it is measured.
+    _ = mf.Array, mf.Dataset, mf.Image, mf.Numeric, mf.Text
+    for name in (*BOMBS, *HOLES):
+        number = os.fork()
+        if not number:
+            child(name, Path(folder))
+            os._exit(0)
+        _, status = os.waitpid(number, 0)
+        if status:
+            print(json.dumps({"name": name, "ended": f"status {status}"}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
