@@ -6,6 +6,7 @@ Also in tests/conformance/test_processes.py: whatever becomes of the owner, its 
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import time
 
@@ -47,7 +48,7 @@ def test_a_killed_trainer_leaves_nothing(pause_s: float, processes: int) -> None
     assert ended.err == ""
 
 
-@pytest.mark.parametrize("between_s", [0.0, 0.02, 0.2])
+@pytest.mark.parametrize("between_s", [0.0, 0.1])
 @pytest.mark.parametrize("processes", [0, 2])
 def test_ctrl_c_twice_needs_no_cleaning_up(between_s: float, processes: int) -> None:
     """Row 8: two interrupts of the whole group, the second at once or while all is being closed.
@@ -72,16 +73,16 @@ def test_ctrl_c_twice_needs_no_cleaning_up(between_s: float, processes: int) -> 
     ended = trainer.end()
     assert ended.code != 0
     assert "KeyboardInterrupt" in ended.err
-    following = Program(script, limit_s=30)
+    following = Program(script.replace("0.01", "0"), limit_s=30)
     following.inject("the next run", lambda: None)
-    assert len(following.end().told) == 100
+    assert following.end().told == list(range(100))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["threads", "processes", "columns"])
 def test_epochs_that_are_left_early_leave_nothing(engine: str, full_length: bool) -> None:
     """Row 9: a thousand times, a pass is broken out of, its iterator dropped, or its feed closed."""
-    cycles = 1_000 if full_length else 150
+    cycles = 1_000 if full_length else 30
     run(
         f"""
     import gc
@@ -123,10 +124,13 @@ def test_epochs_that_are_left_early_leave_nothing(engine: str, full_length: bool
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("backend", ["jax", "tensorflow", "torch"])
-def test_workers_start_though_a_backend_has_threads(backend: str) -> None:
+def test_workers_start_though_a_backend_has_threads(backend: str, full_length: bool) -> None:
     """Row 10: the backend has computed, and has threads: nothing is forked, and all is served."""
+    if not full_length and backend != os.environ.get("KERAS_BACKEND", "jax"):
+        pytest.skip("one backend will do in the short form")
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     ended = run(

@@ -6,13 +6,16 @@ import pytest
 from harness import run
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("processes", [0, 1])
-def test_loaders_do_not_disturb_each_other(processes: int) -> None:
+def test_loaders_do_not_disturb_each_other(processes: int, full_length: bool) -> None:
     """Row 37: validation inside training, an evaluate inside a callback, an early stop, loops at once.
 
     Every loader serves its own positions, each once; afterwards nothing is left.
     """
+    if not processes and not full_length:
+        pytest.skip("processes have all that threads have, and more")
     run(
         f"""
     import gc, threading

@@ -32,8 +32,9 @@ IMAGES = """
 """
 
 
-@pytest.mark.parametrize("fault", ["deleted", "cut", "emptied"])
-@pytest.mark.parametrize("processes", [0, 2])
+@pytest.mark.parametrize(
+    ("fault", "processes"), [("deleted", 0), ("deleted", 2), ("cut", 0), ("emptied", 2)]
+)
 def test_a_file_that_is_damaged_in_mid_epoch_is_told(fault: str, processes: int) -> None:
     """Row 19: the error names field, key, row and file; all other batches are those of a clean run."""
     run(

@@ -56,9 +56,16 @@ def test_an_exception_is_chained_with_the_sample_and_a_traceback(processes: int,
     )
 
 
-@pytest.mark.parametrize("processes", [0, 1])
-@pytest.mark.parametrize("place", ["preprocess", "preprocess of an augmented image", "transform"])
-@pytest.mark.parametrize("draw", ["np.random.rand()", "random.random()"])
+@pytest.mark.parametrize(
+    ("processes", "place", "draw"),
+    [
+        (0, "preprocess", "np.random.rand()"),
+        (1, "preprocess", "random.random()"),
+        (0, "preprocess of an augmented image", "random.random()"),
+        (1, "transform", "np.random.rand()"),
+        (0, "transform", "random.random()"),
+    ],
+)
 def test_global_random_numbers_are_warned_about(processes: int, place: str, draw: str) -> None:
     """Row 36: once, with the way to the slot's own generator, also from worker processes."""
     ended = run(
