@@ -75,7 +75,7 @@ class Image(Field):
             also called with zeros at declaration, to learn what it returns.
         missing: ``"raise"``, ``"zero"`` or the value that fills a sample whose column is null.
         max_pixels: An image that claims more pixels is an error, told by its header: before it is
-            decoded, which takes up to 16 bytes a pixel. All but JPEG are held to Pillow's own limit
+            decoded, which takes some 16 bytes a pixel. All but JPEG are held to Pillow's own limit
             too, which is the default.
 
     Raises:
