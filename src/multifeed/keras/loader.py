@@ -203,7 +203,9 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         if current is None or current.is_peek:
             purpose = _purpose()
             epoch, step = self.feed.begin() if purpose == "fit" else (self.epoch, 0)
-            self._passes[asker] = _Pass(epoch, step, len(self), purpose, self.report())
+            self._passes[asker] = current = _Pass(epoch, step, len(self), purpose, self.report())
+            if step:
+                self._shorten(asker, current.steps)
 
     def on_epoch_end(self) -> None:
         """Close the pass if all of its steps were handed out; after `fit`, the next epoch follows."""
@@ -213,9 +215,25 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
             return
         if current.is_peek or current.is_complete:
             del self._passes[asker]
+            if current.steps < len(self):
+                self._shorten(asker, len(self))
         if current.is_fit and current.is_complete:
             self.feed.finish(current.epoch)
             self._advise(asker, self.report() - current.before)
+
+    def _shorten(self, asker: Any, steps: int) -> None:
+        """Let Keras end the epoch after so many steps, and later ones when it asks again.
+
+        It reads the number once, before the first epoch. One that finds no more data warns, and on
+        TensorFlow counts an iteration of the optimizer in which nothing was trained.
+        """
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            iterator = frame.f_locals.get("self")
+            if getattr(iterator, "data_adapter", None) is asker:
+                iterator._num_batches = steps  # type: ignore[union-attr]
+                return
+            frame = frame.f_back
 
     def _advise(self, asker: Any, report: FeedReport) -> None:
         """Say once in each `fit`, after its first epoch, what holds the model up if it waits."""

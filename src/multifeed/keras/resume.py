@@ -111,7 +111,7 @@ class ResumeTraining(keras.callbacks.Callback):  # type: ignore[misc]
         fit.saved = fit.trained
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Let Keras know how many batches the epoch has, if it is one that is resumed."""
+        """Note which epoch it is, and where in it the first one begins."""
         fit = self._running()
         self.model._initial_epoch = None
         fit.epoch, fit.first = epoch, 0
@@ -127,7 +127,6 @@ class ResumeTraining(keras.callbacks.Callback):  # type: ignore[misc]
                 )
             )
         fit.first = note["step"]
-        fit.iterator._num_batches = len(fit.loader) - fit.first
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Save what the batches before this one have made, if it is time."""
@@ -136,17 +135,14 @@ class ResumeTraining(keras.callbacks.Callback):  # type: ignore[misc]
         fit = self._running()
         fit.step, fit.passing, fit.has_trained = fit.first + batch, fit.loader.epoch, True
         if fit.resumed is not None:
-            # Once more, now that all callbacks have begun an epoch that they had begun before.
-            self._restore(*fit.resumed)
+            note, arrays = fit.resumed
             fit.resumed = None
+            if note["has_begun"]:
+                # Once more, now that callbacks have begun an epoch that they had begun before.
+                self._restore(note, arrays)
         elif self._is_due(fit):
             fit.saved = fit.trained
             self._save(fit, fit.epoch, fit.passing, fit.step)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Let Keras know that the next epoch is a whole one."""
-        fit = self._running()
-        fit.iterator._num_batches = len(fit.loader)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Save what training has come to."""
@@ -158,7 +154,7 @@ class ResumeTraining(keras.callbacks.Callback):  # type: ignore[misc]
         if step < len(fit.loader):
             self._save(fit, fit.epoch, fit.passing, step)
         else:
-            self._save(fit, fit.epoch + 1, fit.passing + 1, 0)
+            self._save(fit, fit.epoch + 1, fit.passing + 1, 0, has_begun=False)
 
     def _running(self) -> _Fit:
         if self._fit is None:
@@ -170,8 +166,11 @@ class ResumeTraining(keras.callbacks.Callback):  # type: ignore[misc]
             return fit.step == 0 and fit.trained > fit.saved
         return fit.trained - fit.saved >= self._save_every
 
-    def _save(self, fit: _Fit, epoch: int, passing: int, step: int) -> None:
-        """Save a generation that goes on at a step of `fit`'s epoch, and of the loader's."""
+    def _save(self, fit: _Fit, epoch: int, passing: int, step: int, *, has_begun: bool = True) -> None:
+        """Save a generation that goes on at a step of `fit`'s epoch, and of the loader's.
+
+        `has_begun` tells whether it has what callbacks do when that epoch begins.
+        """
         model = self.model
         stopped_at = self.params["epochs"] if model.stop_training else None
         words, arrays = _random_state()
@@ -185,6 +184,7 @@ class ResumeTraining(keras.callbacks.Callback):  # type: ignore[misc]
             "backend": keras.config.backend(),
             "epoch": epoch,
             "step": step,
+            "has_begun": has_begun,
             "stopped_at": stopped_at,
             "loader": fit.loader.state_dict((passing, step)),
             "random": words,
@@ -222,7 +222,7 @@ class ResumeTraining(keras.callbacks.Callback):  # type: ignore[misc]
             )
         for part, variables in _parts(self.model, note["step"]).items():
             then, now = note["variables"].get(part, []), [_described(each) for each in variables]
-            if then != now:
+            if len(then) != len(now) or not all(map(_is_same, then, now)):
                 raise _other_variables(str(folder), part, then, now)
 
     def _restore(self, note: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
@@ -240,11 +240,9 @@ class _Fit:
     """A call of `fit` that is under way.
 
     Args:
-        iterator: Keras' own, over the batches of an epoch.
         loader: What feeds it.
     """
 
-    iterator: Any
     loader: Loader
     # The generation that it goes on from, until its first batch.
     resumed: tuple[dict[str, Any], dict[str, Array]] | None = None
@@ -287,7 +285,7 @@ class _Fit:
         # The loader has an order of its own. So Python's random numbers are left to the user, and are
         # the same ones in an epoch that is resumed.
         iterator.data_adapter.shuffle = False
-        return cls(iterator, loader, passing=loader.epoch)
+        return cls(loader, passing=loader.epoch)
 
     @property
     def trained(self) -> int:
@@ -316,11 +314,16 @@ def _described(variable: Any) -> str:
     return f"{_NUMBER.sub('', variable.path)} {variable.dtype}[{shape}]"
 
 
+def _is_same(then: str, now: str) -> bool:
+    """Tell whether two variables are one; TensorFlow adds scopes to names, or not, as it builds them."""
+    return then.endswith(f"/{now}") or now.endswith(f"/{then}") or then == now
+
+
 def _other_variables(folder: str, part: str, then: Sequence[str], now: Sequence[str]) -> StateError:
     whose = {"weights": "another model", "optimizer": "another optimizer", "metrics": "other metrics"}
     longest = max(len(then), len(now))
     pairs = zip(*(([*each, *["none"] * longest])[:longest] for each in (then, now)), strict=True)
-    was, is_now = next(pair for pair in pairs if pair[0] != pair[1])
+    was, is_now = next(pair for pair in pairs if not _is_same(*pair))
     return StateError(
         lines(
             f"the run in '{folder}' is of {whose[part]}: {len(then)} variables then, {len(now)} now.",
