@@ -10,7 +10,7 @@ from contextlib import suppress
 from copy import copy
 from itertools import count
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -225,7 +225,8 @@ class Feed:
             1, min(prefetch or _enough(workers_in_all, batch_size), prefetch_bytes // batch_bytes)
         )
         if self._shared is not None:
-            self._pool = self._shared.pool(batch_size, self.prefetch)
+            # Made when it is needed, and given back by `close`: some hosts keep loaders for ever.
+            self._pool: Pool | None = None
         else:
             keep_bytes = max(_KEEP_BYTES, (self.prefetch + 4) * batch_bytes)
             self._pool = Pool(specs, keep_bytes, data.family.free)
@@ -494,7 +495,10 @@ class Feed:
             run.close()
         if crew is not None:
             crew.close()
-        if self._shared is None:
+            self._settle()
+        if self._shared is not None:
+            self._pool, self._shared.memory = None, []
+        elif self._pool is not None:
             self._pool.trim(_LEAVE_BYTES)
 
     def __enter__(self) -> Feed:
@@ -551,7 +555,7 @@ class Feed:
             surplus.stop()
 
     def _start(self, epoch: int, step: int, wraps: bool) -> Run:
-        recipe, pool, meter = self._recipe, self._pool, self._meters[0]
+        recipe, pool, meter = self._recipe, self._pool_at_hand(), self._meters[0]
         start = recipe.batch_number(epoch, step)
         numbers = count(start) if wraps else iter(range(start, start + len(self) - step))
         if self._shared is not None:
@@ -581,6 +585,22 @@ class Feed:
             )
         return ColumnRun(recipe, pool, meter, start, account=self._account)
 
+    def _pool_at_hand(self) -> Pool:
+        with self._lock:
+            if self._pool is None:
+                shared = cast(_Shared, self._shared)
+                self._pool = shared.pool(self.batch_size, self.prefetch)
+            return self._pool
+
+    def _settle(self) -> None:
+        """Take over what worker processes that have ended have counted, and let their memory go."""
+        with self._lock:
+            first, *others = self._meters
+            for meter in others:
+                first.add_all(meter.read())
+            # In place: whoever cuts batches looks at this list.
+            del self._meters[1:]
+
     def _crew_at_work(self, shared: _Shared) -> Crew:
         """Return the worker processes; new ones if there are none yet, or they were closed."""
         # Not on systems that have no use for it.
@@ -588,6 +608,7 @@ class Feed:
 
         with self._lock:
             if self._crew is None or self._crew.is_closed:
+                self._settle()
                 plan, tally = shared.recipe.plan, Tally()
                 names = plan.specs
                 self._crew = Crew(
@@ -617,7 +638,7 @@ class Feed:
             self._crew = None
         if self._shared is not None:
             # The parent's workers go on writing to the memory that it has.
-            self._pool = self._shared.pool(self.batch_size, self.prefetch)
+            self._pool = None
 
 
 class _Shared:

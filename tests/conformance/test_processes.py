@@ -316,7 +316,8 @@ def test_a_sample_that_ends_workers_is_an_error() -> None:
             "code 3.\n  Row: 4.\n  Read data[row] in a process that may end to see why; or leave the "
             'row out: data.select, or on_error="drop" or "mask".'
         )
-        assert (feed.report().restarts, feed.report().recomputed) == (2, 1)
+        assert feed.report().restarts == 2
+        assert feed.report().recomputed >= 1
         assert_same(feed.take(0, 2), feed.batch(0, 2))
 
 
@@ -656,3 +657,23 @@ def test_numbers_that_no_message_can_hold_are_made_here() -> None:
     """An epoch beyond all counting is served all the same."""
     with mf.Feed(columns(100), 10, shuffle=True, processes=1) as feed:
         assert_same(feed.take(2**61, 3), feed.batch(2**61, 3))
+
+
+def test_a_closed_feed_holds_its_program_alone(pairs: mf.Dataset) -> None:
+    """No batches, no board: hosts that keep loaders for ever keep little; its counts go on."""
+
+    def opened() -> int:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    feed = mf.Feed(pairs, 4, processes=1)
+    before = opened()
+    for epoch in range(3):
+        assert len(list(feed)) == 6
+        feed.close()
+        assert opened() == before
+        report = feed.report()
+        assert report.samples == 23 * (epoch + 1)
+        # Batches of the next epoch that were built ahead are among them.
+        assert report.fields["left"].samples >= report.samples
+    assert feed.report().passes == 3

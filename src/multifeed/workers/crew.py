@@ -373,7 +373,7 @@ class Crew:
             "a worker process ended %s%s; it is replaced, and its work is done again (%d of %d in this "
             "epoch)",
             how,
-            f" while it was about {', '.join(was_about)}" if was_about else "",
+            f" while {', '.join(was_about)}" if was_about else "",
             self._restarts,
             allowed,
         )
