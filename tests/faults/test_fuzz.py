@@ -19,12 +19,12 @@ from fuzzing import FORMATS, GROWTH_BYTES, Picture
 
 # What is slow: these, in the short form.
 FEW = {
-    "AVIF": 300,
-    "JPEG2000": 300,
-    "WEBP": 500,
-    "shard, raw": 500,
-    "shard, zstd": 200,
-    "shard, jpeg": 300,
+    "AVIF": 200,
+    "JPEG2000": 200,
+    "WEBP": 300,
+    "shard, raw": 300,
+    "shard, zstd": 100,
+    "shard, jpeg": 200,
 }
 
 
