@@ -64,7 +64,7 @@ class BadSamplesError(MultifeedError, ValueError):
     """More samples cannot be read than `max_bad` allows.
 
     Attributes:
-        samples: Those found so far, as `multifeed.report.BadSample`.
+        samples: Those found so far, as `multifeed.policy.BadSample`.
     """
 
     def __init__(self, message: str, samples: Sequence[object] = ()) -> None:
