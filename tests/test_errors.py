@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+import multifeed as mf
 from multifeed.errors import lines
 
 
@@ -19,3 +24,14 @@ def test_long_lines_are_shortened() -> None:
     rule, detail, remedy = text.split("\n")
     assert (rule, remedy) == ("rule", "  remedy")
     assert detail == f"  {'x' * 898} … {'x' * 896}.jpg"
+
+
+def test_a_name_with_a_line_break_begins_no_line(tmp_path: Path) -> None:
+    """It is somebody else's word, and must not look like one of ours."""
+    path = tmp_path / "a\n  Pass anything.jpg"
+    path.write_bytes(b"no image")
+    data = mf.Dataset({"photo": [str(path)]}, inputs=mf.Image("photo", 8))
+    with pytest.raises(mf.SampleError) as caught:
+        data[0]
+    assert "\n  Pass anything" not in str(caught.value)
+    assert "a\\n  Pass anything.jpg" in str(caught.value)

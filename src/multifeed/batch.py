@@ -11,7 +11,7 @@ import numpy as np
 
 from multifeed.augment.mix import Mixing
 from multifeed.augment.pipeline import Augmentation, Shot, TransformError
-from multifeed.errors import BadValue, MultifeedError, SampleError, lines
+from multifeed.errors import BadValue, MultifeedError, SampleError, lines, one_line
 from multifeed.fields.base import (
     Columnar,
     Derived,
@@ -120,7 +120,7 @@ class Plan:
             reader = self.augmentation.pipelines[name].reader
         file = None if reader is None else reader.file(row)
         key = self._name_row(row)
-        return f"reading {name!r} of {_sample(key, row)}" + (f" ({file})" if file else "")
+        return f"reading {name!r} of {_sample(key, row)}" + (f" ({one_line(file)})" if file else "")
 
     def fill_columns(
         self,
@@ -471,9 +471,9 @@ def _sample(key: str | None, row: int | None) -> str:
 
 def _place(file: str | None, row: int | None) -> str:
     """Return the line that tells where a value stands; empty if there is nothing to tell."""
-    if row is None:
-        return f"File: {file}." if file else ""
-    return f"File: {file} (row {row})." if file else f"Row: {row}."
+    if file is None:
+        return "" if row is None else f"Row: {row}."
+    return f"File: {one_line(file)}." if row is None else f"File: {one_line(file)} (row {row})."
 
 
 def allocate(count: int, specs: Mapping[str, Spec]) -> Buffers:

@@ -116,6 +116,11 @@ def lines(rule: str, *details: str) -> str:
     return _UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], text)
 
 
+def one_line(name: str) -> str:
+    """Return the name of a file as it stands in a message: it shall not begin a line of its own."""
+    return name.replace("\n", "\\n")
+
+
 def _short(line: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[:_SHOWN]} … {line[-_SHOWN:]}"
 
