@@ -117,7 +117,8 @@ def test_killed_again_and_again_training_ends_as_if_nothing_had_happened(
     draw = random.Random(BACKEND)
     kills = [("step", draw.randint(2, 4)), ("save", 1)]
     if full_length:
-        kills += [("validation", 1), *(("step", draw.randint(1, 2)) for _ in range(4))]
+        # One step is left at least: none is a generation at the end of an epoch.
+        kills += [("step", 1), ("validation", 1), ("step", 1), ("validation", 1)]
     engines = [{"processes": 1, "workers": 2}, {"processes": 0, "workers": 3}]
     folder, log = tmp_path / "run", tmp_path / "log"
     for number, kill in enumerate(kills):
