@@ -61,7 +61,12 @@ class Log(keras.callbacks.Callback):
             file.write(json.dumps([f"{what} {number}", told, *more]) + "\n")
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        drawn = random.random().hex(), float(np.random.random()).hex()
+        drawn = [random.random().hex(), float(np.random.random()).hex()]
+        drawn.append(float(keras.random.uniform(())).hex())
+        if keras.config.backend() == "torch":
+            import torch
+
+            drawn.append(float(torch.rand(())).hex())
         self.write("step", int(self.model.optimizer.iterations), logs, *drawn)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

@@ -117,7 +117,8 @@ def test_killed_again_and_again_training_ends_as_if_nothing_had_happened(
     draw = random.Random(BACKEND)
     kills = [("step", draw.randint(2, 4)), ("save", 1)]
     if full_length:
-        kills += [("validation", 1), *(("step", draw.randint(1, 2)) for _ in range(4))]
+        # One step is left at least: none is a generation at the end of an epoch.
+        kills += [("step", 1), ("validation", 1), ("step", 1), ("validation", 1)]
     engines = [{"processes": 1, "workers": 2}, {"processes": 0, "workers": 3}]
     folder, log = tmp_path / "run", tmp_path / "log"
     for number, kill in enumerate(kills):
@@ -327,6 +328,17 @@ def test_a_fit_that_no_loader_feeds_is_refused(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+def test_a_folder_that_cannot_be_made_is_refused_before_training(tmp_path: Path) -> None:
+    """It is not found out at the first generation."""
+    (tmp_path / "file").write_text("")
+    refused(
+        tmp_path / "file",
+        "generations are saved in a folder; '{folder}' cannot be one: [Errno 17] File exists: "
+        "'{folder}'.",
+        "Pass another name.",
+    )
+
+
 @pytest.mark.parametrize("save_every", [0, -1, 1.5, "step", None, True])
 def test_an_interval_that_is_none_is_refused(save_every: Any) -> None:
     """It is a number of batches, or the word for an epoch."""
@@ -357,9 +369,10 @@ def test_what_was_stopped_early_is_complete_for_as_many_epochs(
     """Run again, nothing is trained; with more epochs it goes on where it was."""
     done = small(tmp_path, epochs=2, callbacks=[Halt(place)])
     for epochs in (1, 2):
-        seen = Halt("never")
-        assert_same(small(tmp_path, epochs=epochs, callbacks=[seen]), done)
+        seen, loader = Halt("never"), mf.Loader(numbers(), 2)
+        assert_same(small(tmp_path, epochs=epochs, callbacks=[seen], x=loader), done)
         assert seen.epochs == []
+        assert loader.state_dict()["step"] == 0
     seen = Halt("never")
     model = small(tmp_path, epochs=3, callbacks=[seen])
     assert seen.epochs == then

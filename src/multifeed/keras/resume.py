@@ -94,6 +94,16 @@ class ResumeTraining(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_begin(self, logs: Any = None) -> None:
         """Take up the newest generation, if there is one."""
         self._fit = fit = _Fit.under_way()
+        folder = self._generations.folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(
+                lines(
+                    f"generations are saved in a folder; '{folder}' cannot be one: {error}.",
+                    "Pass another name.",
+                )
+            ) from error
         fit.resumed = found = self._generations.newest()
         if found is not None:
             note, arrays = found
@@ -106,8 +116,11 @@ class ResumeTraining(keras.callbacks.Callback):  # type: ignore[misc]
             # After some epochs that nobody trains, as in `BackupAndRestore`.
             epochs = self.params["epochs"]
             is_complete = epochs <= (note["stopped_at"] or 0)
-            self.model._initial_epoch = epochs if is_complete else note["epoch"]
+            self.model._initial_epoch = first = epochs if is_complete else note["epoch"]
             fit.passing, fit.step = fit.loader.epoch, note["step"]
+            if first >= epochs:
+                # What comes after serves whole epochs, as after any fit.
+                fit.loader.epoch = fit.passing
         fit.saved = fit.trained
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -361,6 +374,9 @@ def _random_state() -> tuple[dict[str, Any], dict[str, Array]]:
 
 
 def _set_random_state(words: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    if "random/keras" in arrays:
+        # First: to be made, it takes one of Python's numbers.
+        keras.src.random.seed_generator.global_seed_generator().state.assign(arrays["random/keras"])
     version, gauss = words["python"]
     random.setstate((version, tuple(arrays["random/python"].tolist()), gauss))
     if "numpy" in words:
@@ -373,5 +389,3 @@ def _set_random_state(words: Mapping[str, Any], arrays: Mapping[str, Array]) -> 
         cuda = [name for name in arrays if name.startswith("random/cuda")]
         if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([torch.from_numpy(arrays[name]) for name in cuda])
-    if "random/keras" in arrays:
-        keras.src.random.seed_generator.global_seed_generator().state.assign(arrays["random/keras"])
