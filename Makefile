@@ -9,7 +9,7 @@ BENCH_RESULT ?= benchmarks/results/$(shell date +%F).json
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 0
 
-.PHONY: demo test test-slow lint docs bench clean
+.PHONY: demo test test-slow coverage lint docs bench clean
 
 demo: $(READY)  ## Train a two-branch model on real stereo patches; about two minutes
 	KERAS_BACKEND=$(KERAS_BACKEND) $(BIN)/python examples/stereo.py --out demo
@@ -22,6 +22,16 @@ test: $(READY) lint docs  ## All tests, the slow ones in a short form, on every 
 
 test-slow: export MULTIFEED_SLOW := 1
 test-slow: test  ## The same, with soak, fuzz and fault tests at full length
+
+COVERAGE := -m coverage run -m pytest -p no:cacheprovider
+coverage: $(READY)  ## Which branches the tests reach, in all processes and on all backends; half an hour
+	rm -rf build/coverage && mkdir -p build/coverage
+	-$(BIN)/python $(COVERAGE) -k "not test_a_limit_of_file_sizes and not test_ctrl_c_at_any_moment"
+	-for backend in jax tensorflow torch; do \
+		KERAS_BACKEND=$$backend $(BIN)/python $(COVERAGE) tests/keras src/multifeed/keras; \
+	done
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report
 
 lint: $(READY)
 	$(BIN)/ruff check
