@@ -51,12 +51,6 @@ class Account:
         with self._lock:
             return tuple(self._bad.values())
 
-    @property
-    def bad_rows(self) -> frozenset[int]:
-        """Their rows."""
-        with self._lock:
-            return frozenset(self._bad)
-
     def counts(self) -> Counts:
         """Return a copy of what has been counted so far."""
         with self._lock:
@@ -71,18 +65,19 @@ class Account:
         with self._lock:
             for each in bad:
                 self._bad.setdefault(each.row, each)
+            if len(self._bad) <= self._allowed:
+                return
             found = list(self._bad.values())
-        if len(found) > self._allowed:
-            raise BadSamplesError(
-                lines(
-                    f"{len(found):,} of {self._samples:,} samples cannot be used, and "
-                    f"max_bad={self._max_bad:g} allows {self._allowed:,}.",
-                    *listed(found),
-                    "Mend these or leave them out (mf.check finds all such rows at once, and "
-                    "data.select(report.good_rows) leaves them out), or pass a larger max_bad.",
-                ),
-                found,
-            )
+        raise BadSamplesError(
+            lines(
+                f"{len(found):,} of {self._samples:,} samples cannot be used, and "
+                f"max_bad={self._max_bad:g} allows {self._allowed:,}.",
+                *listed(found),
+                "Mend these or leave them out (mf.check finds all such rows at once, and "
+                "data.select(report.good_rows) leaves them out), or pass a larger max_bad.",
+            ),
+            found,
+        )
 
     def count(self, *, dropped: int = 0, masked: int = 0, padded: int = 0, passes: int = 0) -> None:
         """Add to the counts."""
