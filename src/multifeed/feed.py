@@ -6,7 +6,7 @@ import operator
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from copy import copy
 from functools import partial
 from itertools import count
@@ -488,6 +488,18 @@ class Feed:
             processors=usable_cpus(),
             fields=_sum([meter.read() for meter in self._meters]),
         )
+
+    @contextmanager
+    def left_out(self) -> Iterator[dict[tuple[int, int], list[int]]]:
+        """Note as long as this is open which slots of what it serves are left out of it, or masked.
+
+        Yields:
+            Filled at its end: these slots, by the (epoch, step) of their batch.
+        """
+        found: dict[tuple[int, int], list[int]] = {}
+        with self._account.left_out() as by_number:
+            yield found
+        found |= {divmod(number, len(self)): slots for number, slots in by_number.items()}
 
     def close(self) -> None:
         """Stop the threads and drop what was built ahead. Using the feed again starts it anew."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from multifeed.errors import SampleError
+from multifeed.errors import SampleError, lines
 
 ON_ERROR = ("raise", "drop", "mask")
 # What the machine lacks is no fault of a sample, and the next one would meet the same.
@@ -38,12 +38,14 @@ class BadSample:
         """Return what an error says of a sample, which is `row` unless it says another one."""
         # Of a mix, it may be the partner that cannot be used.
         number = row if error.row is None else error.row
-        reason = " ".join(error.reason.split())
-        return cls(number, error.key, error.field, error.file, reason or str(error))
+        # It may be somebody else's text, of any length.
+        reason = lines(" ".join((error.reason or str(error)).split()))
+        return cls(number, error.key, error.field, error.file, reason)
 
     def __str__(self) -> str:
         name = f"row {self.row}" if self.key is None else f"sample {self.key!r} (row {self.row})"
-        return f"{self.field!r} of {name}: {f'{self.file} ' if self.file else ''}{self.reason}"
+        subject = name if self.field is None else f"{self.field!r} of {name}"
+        return lines(f"{subject}: {f'{self.file} ' if self.file else ''}{self.reason}")
 
 
 # Slot of a batch, and what is wrong with its sample.

@@ -179,7 +179,7 @@ class Made:
         if not bad:
             return count
         if account is not None:
-            account.note(bad[slot] for slot in sorted(bad))
+            account.note_batch(self.number, bad)
         left = recipe.mend(self.buffers, count, bad, partial(spare, self.number))
         if account is not None:
             is_masked = policy.on_error == "mask"

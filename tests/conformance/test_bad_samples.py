@@ -7,6 +7,7 @@ one, one has no number, one has a file that is cut off.
 from __future__ import annotations
 
 import errno
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -276,6 +277,47 @@ def unlucky(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
     if random.random() < 0.5:
         raise ValueError("unlucky")
     return values + random.random()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("is_augmented", [False, True])
+def test_a_function_that_calls_exit_is_a_bad_sample(engine: dict, is_augmented: bool) -> None:
+    """As one that raises: training must not end without a word, and as if all were well."""
+
+    def leave(values: np.ndarray, random: object = None) -> np.ndarray:
+        if values[0] == 5:
+            sys.exit(0)
+        return values
+
+    field = mf.Array("x") if is_augmented else mf.Array("x", preprocess=leave)
+    data = mf.Dataset({"x": np.arange(12.0)[:, None]}, inputs=field)
+    augment = [mf.RandomFunction("x", leave)] if is_augmented else []
+    feed = mf.Feed(data, 4, augment=augment, **engine)
+    with feed, pytest.raises(mf.SampleError, match="raised SystemExit"):
+        list(feed)
+    with mf.Feed(data, 4, augment=augment, on_error="drop", max_bad=0.1, **engine) as feed:
+        assert [len(batch[0]) for batch in feed] == [4, 3, 4]
+
+
+def test_what_somebody_else_says_is_escaped_and_shortened() -> None:
+    """A reason may hold commands to a terminal, or megabytes; an error of yours may name no field."""
+    said = {1: ValueError("\x1b[31mred"), 2: ValueError("x" * 10**6), 3: mf.SampleError("mine")}
+
+    def read(values: np.ndarray) -> np.ndarray:
+        if values[0] in said:
+            raise said[values[0]]
+        return values
+
+    data = mf.Dataset({"x": np.arange(8.0)[:, None]}, inputs=mf.Array("x", preprocess=read))
+    with mf.Feed(data, 4, on_error="drop", max_bad=0.5) as feed:
+        list(feed)
+        report = feed.report()
+    first, second, third = map(str, report.bad)
+    assert first == r"'x' of row 1: raises ValueError: \x1b[31mred"
+    assert len(second) < 2_500
+    assert third == "row 3: mine"
+    assert len(str(report)) < 5_000
+    assert "\x1b" not in str(report)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
