@@ -514,7 +514,7 @@ class Feed:
             run.close()
         if crew is not None:
             crew.close()
-            self._forget_meters()
+            self._settle()
         if self._shared is None:
             self._pool.trim(_LEAVE_BYTES)
 
@@ -620,6 +620,15 @@ class Feed:
             )
         return ColumnRun(recipe, pool, meter, start, account=self._account)
 
+    def _settle(self) -> None:
+        """Take over what worker processes that have ended have counted, and let their memory go."""
+        with self._lock:
+            first, *others = self._meters
+            for meter in others:
+                first.add_all(meter.read())
+            # In place: whoever cuts batches looks at this list.
+            del self._meters[1:]
+
     def _crew_at_work(self, shared: _Shared) -> Crew:
         """Return the worker processes; new ones if there are none yet, or they were closed."""
         # Not on systems that have no use for it.
@@ -627,7 +636,7 @@ class Feed:
 
         with self._lock:
             if self._crew is None or self._crew.is_closed:
-                self._forget_meters()
+                self._settle()
                 plan = shared.recipe.plan
                 names = plan.specs
                 self._crew_tally = self._crew_tally or Tally()
@@ -647,13 +656,6 @@ class Feed:
                 self._meters += [Meter(names, notes) for notes in self._crew.notes()]
             return self._crew
 
-    def _forget_meters(self) -> None:
-        """Add up what workers have counted that are no more: it lies in memory that they shared."""
-        own, *others = self._meters
-        for each in others:
-            own.add_all(each.read())
-        del self._meters[1:]
-
     def _after_fork(self) -> None:
         """Forget the parent's runs: a forked child has their locks, but none of their threads."""
         self._lock = threading.RLock()
@@ -662,7 +664,7 @@ class Feed:
         if self._crew is not None:
             self._crew.forget()
             self._crew = None
-            self._forget_meters()
+            self._settle()
         if self._shared is not None:
             # The parent's workers go on writing to the memory that it has.
             self._pool = self._shared.pool(self.batch_size, self.prefetch)
