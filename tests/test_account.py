@@ -7,7 +7,9 @@ import pytest
 
 import multifeed as mf
 from multifeed.account import Account, Ledger
+from multifeed.policy import BadSample
 from multifeed.receipt import receipt
+from multifeed.runs import Made
 
 
 def feed_of(count: int = 20, **options: object) -> mf.Feed:
@@ -78,3 +80,27 @@ def test_an_order_that_repeats_a_row_is_found(options: dict, monkeypatch: pytest
     feed = mf.Feed(data, 6, **options)
     with feed, pytest.raises(mf.MultifeedError, match="has not served every row exactly once"):
         list(feed)
+
+
+@pytest.mark.parametrize("options", [{}, {"workers": 2}, {"processes": 1}])
+def test_what_was_not_handed_over_is_not_counted(options: dict) -> None:
+    """Neither padding nor a pass, of an epoch that is left after its first batch."""
+    preprocess = (lambda values: values) if options else None
+    rows = {"x": np.arange(20.0)[:, None]}
+    data = mf.Dataset(rows, inputs=mf.Array("x", preprocess=preprocess), targets=mf.Array("x"))
+    with mf.Feed(data, 6, remainder="pad", **options) as feed:
+        for _ in range(3):
+            next(iter(feed))
+        assert (feed.report().padded, feed.report().passes) == (0, 0)
+        list(feed)
+        assert (feed.report().padded, feed.report().passes) == (4, 1)
+
+
+def test_of_two_reasons_the_first_task_is_believed() -> None:
+    """Whichever was quicker: the report is the same on every engine."""
+    recipe = feed_of()._recipe
+    for order in ((0, 1), (1, 0)):
+        made = Made(0, np.arange(6), {})
+        for task in order:
+            made.bad[task] = {2: BadSample(2, None, f"field {task}", None, "odd")}
+        assert made.left_out(recipe)[2].field == "field 0"

@@ -7,7 +7,7 @@ import gc
 import numpy as np
 import pytest
 
-from multifeed.buffers import ALIGNMENT, Pool
+from multifeed.buffers import ALIGNMENT, Pool, aligned, arenas
 from multifeed.spec import Spec
 
 SPEC = Spec((5, 3), "float32")
@@ -89,3 +89,28 @@ def test_no_more_is_kept_than_was_asked_for() -> None:
 def test_a_shape_without_elements_is_leased_too() -> None:
     """Zero bytes an array."""
     assert pool_of(x=Spec((0,), "float32")).lease(4)["x"].shape == (4, 0)
+
+
+def test_memory_for_one_arena_is_never_that_of_another() -> None:
+    """Though both have one size: with worker processes, each lies in a file of its own."""
+    specs = {"large": Spec((96,), "uint8"), **{name: Spec((3,), "uint8") for name in "abc"}}
+    owner: dict[int, int] = {}
+
+    def allocator(number: int):
+        def allocate(size: int) -> np.ndarray:
+            memory = aligned(size)
+            owner[address(memory)] = number
+            return memory
+
+        return allocate
+
+    pool = Pool(specs, 2**20, allocate=[allocator(0), allocator(1)])
+    count = 2
+    assert len({each.size for each in arenas(specs, count)}) == 1
+    assert len(arenas(specs, count)) == 2
+    for _ in range(5):
+        first, second = pool.lease(count), pool.lease(count)
+        for leased in (first, second):
+            assert owner[address(leased["large"])] == 0
+            assert owner[address(leased["a"])] == 1
+        del first, second, leased

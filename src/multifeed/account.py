@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from multifeed.errors import BadSamplesError, MultifeedError, lines
-from multifeed.policy import BadSample, listed
+from multifeed.policy import BadSample, BadSlots, listed
 from multifeed.receipt import MODULUS, receipt, receipt_of_all
 from multifeed.recipe import Recipe
 
@@ -43,6 +44,8 @@ class Account:
         self._allowed = int(max_bad * samples + 1e-9)
         self._bad: dict[int, BadSample] = {}
         self._counts = Counts()
+        # By the number of a batch, its slots that could not be used, while somebody wants to know.
+        self._left_out: dict[int, list[int]] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -51,16 +54,24 @@ class Account:
         with self._lock:
             return tuple(self._bad.values())
 
-    @property
-    def bad_rows(self) -> frozenset[int]:
-        """Their rows."""
-        with self._lock:
-            return frozenset(self._bad)
-
     def counts(self) -> Counts:
         """Return a copy of what has been counted so far."""
         with self._lock:
             return replace(self._counts)
+
+    @contextmanager
+    def left_out(self) -> Iterator[dict[int, list[int]]]:
+        """Note as long as this is open which slots of the batches that are handed over are left out.
+
+        Yields:
+            These slots, by the number of their batch.
+        """
+        found: dict[int, list[int]] = {}
+        before, self._left_out = self._left_out, found
+        try:
+            yield found
+        finally:
+            self._left_out = before
 
     def note(self, bad: Iterable[BadSample]) -> None:
         """Note samples that cannot be used.
@@ -71,18 +82,26 @@ class Account:
         with self._lock:
             for each in bad:
                 self._bad.setdefault(each.row, each)
+            if len(self._bad) <= self._allowed:
+                return
             found = list(self._bad.values())
-        if len(found) > self._allowed:
-            raise BadSamplesError(
-                lines(
-                    f"{len(found):,} of {self._samples:,} samples cannot be used, and "
-                    f"max_bad={self._max_bad:g} allows {self._allowed:,}.",
-                    *listed(found),
-                    "Mend these or leave them out (mf.check finds all such rows at once, and "
-                    "data.select(report.good_rows) leaves them out), or pass a larger max_bad.",
-                ),
-                found,
-            )
+        raise BadSamplesError(
+            lines(
+                f"{len(found):,} of {self._samples:,} samples cannot be used, and "
+                f"max_bad={self._max_bad:g} allows {self._allowed:,}.",
+                *listed(found),
+                "Mend these or leave them out (mf.check finds all such rows at once, and "
+                "data.select(report.good_rows) leaves them out), or pass a larger max_bad.",
+            ),
+            found,
+        )
+
+    def note_batch(self, number: int, bad: BadSlots) -> None:
+        """Note the bad slots of a batch that is about to be handed over, as `note` does."""
+        slots = sorted(bad)
+        if self._left_out is not None:
+            self._left_out[number] = slots
+        self.note(bad[slot] for slot in slots)
 
     def count(self, *, dropped: int = 0, masked: int = 0, padded: int = 0, passes: int = 0) -> None:
         """Add to the counts."""

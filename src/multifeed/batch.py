@@ -33,6 +33,8 @@ Buffers = dict[str, Array]
 
 # Partners that are gathered at once: as many as stay in a processor's cache.
 _PARTNER_BYTES = 2**20
+# What a sample may raise. A function that calls sys.exit must not end the training without a word.
+_OF_A_SAMPLE = (Exception, SystemExit)
 
 
 class Plan:
@@ -260,7 +262,7 @@ class Plan:
                 loaded = pipeline.reader.load(row)
                 between = perf_counter()
                 values[name], told[name] = pipeline.start(row, loaded, shot, slot, places[name])
-            except Exception as error:
+            except _OF_A_SAMPLE as error:
                 raise self._explain(error, name, pipeline.reader.file(row), row) from error
             spent[name].count(loaded, begin, between, perf_counter())
         try:
@@ -357,7 +359,7 @@ class Plan:
                 told.append(reader.decode(row, loaded, place))
                 end = perf_counter()
                 spent.count(loaded, begin, between, end)
-        except Exception as error:
+        except _OF_A_SAMPLE as error:
             raise self._explain(error, name, reader.file(row), row) from error
         return told
 
@@ -410,7 +412,7 @@ class Plan:
             reason=f"{error.transform} raises {type(cause).__name__}: {cause}",
         )
 
-    def _explain(self, error: Exception, name: str, file: str | None, row: int) -> Exception:
+    def _explain(self, error: BaseException, name: str, file: str | None, row: int) -> Exception:
         if isinstance(error, MultifeedError):
             return error
         key = self._name_row(row)

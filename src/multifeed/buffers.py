@@ -26,8 +26,9 @@ ALIGNMENT = 64
 _SMALL = 1 / 16
 
 Array = np.ndarray[Any, Any]
-# Memory that nobody looks at, by size.
-Free = dict[int, deque[Array]]
+# Memory that nobody looks at, by which of the arenas it is for, and size: where worker processes write,
+# each arena has a shared file of its own.
+Free = dict[tuple[int, int], deque[Array]]
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,10 @@ class Pool:
             total = sum(count * spec.nbytes for spec in self._specs.values())
             keep = max(1, self._keep_bytes // max(total, 1))
             shelves = self._shelves[count] = [
-                _Shelf(each, keep, self._free.setdefault(each.size, deque()), allocate)
-                for each, allocate in zip(arenas(self._specs, count), self._allocate, strict=False)
+                _Shelf(each, keep, self._free.setdefault((number, each.size), deque()), allocate)
+                for number, (each, allocate) in enumerate(
+                    zip(arenas(self._specs, count), self._allocate, strict=False)
+                )
             ]
         arrays: dict[str, Array] = {}
         for shelf in shelves:

@@ -38,7 +38,7 @@ class Family:
         self.learned_from = learned_from
         self._is_split = is_split
         # Memory of batches that feeds of the parts have left for the next one, by its size.
-        self.free: dict[int, deque[Any]] = {}
+        self.free: dict[tuple[int, int], deque[Any]] = {}
         self._titles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def add(self, part: Any, title: str) -> None:

@@ -6,8 +6,9 @@ import operator
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from copy import copy
+from functools import partial
 from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
@@ -16,7 +17,7 @@ import numpy as np
 
 from multifeed.account import Account
 from multifeed.augment.base import Transform
-from multifeed.batch import Plan, allocate
+from multifeed.batch import Plan, cut
 from multifeed.buffers import Pool, arenas
 from multifeed.dataset import Dataset
 from multifeed.errors import BadSamplesError, DeclarationError, lines
@@ -31,10 +32,13 @@ from multifeed.runs import (
     BatchProgram,
     ClosedError,
     ColumnRun,
+    Made,
     Pieces,
     ProcessRun,
     Run,
     Slabs,
+    Spare,
+    Spares,
     ThreadRun,
     make_fresh,
 )
@@ -231,7 +235,7 @@ class Feed:
             keep_bytes = max(_KEEP_BYTES, (self.prefetch + 4) * batch_bytes)
             self._pool = Pool(specs, keep_bytes, data.family.free)
         self._timeout_s = None if timeout_s is None else float(timeout_s)
-        self._crew_tallies: list[crews.Tally] = []
+        self._crew_tally: crews.Tally | None = None
         self._meters = [Meter(specs)]
         self._pieces = Pieces(self._meters, workers_in_all)
         self._crew: Crew | None = None
@@ -298,8 +302,7 @@ class Feed:
             epoch: 0 or more.
             step: 0 … ``len(feed) - 1``.
         """
-        recipe = self._recipe
-        return make_fresh(recipe, recipe.batch_number(*self._checked(epoch, step))).packed(recipe)
+        return self._made(epoch, step).packed(self._recipe, self._spare())
 
     def rows(self, epoch: int, step: int) -> Array:
         """Return the row numbers, ``int64[n]`` into ``data.rows``, that make a batch, in its order.
@@ -310,9 +313,7 @@ class Feed:
         rows = self.slots(epoch, step)
         if not self.drops:
             return rows
-        recipe = self._recipe
-        made = make_fresh(recipe, recipe.batch_number(epoch, step))
-        return np.delete(rows, list(made.left_out(recipe)))
+        return np.delete(rows, self._left_out(epoch, step))
 
     def slots(self, epoch: int, step: int) -> Array:
         """Return the rows, ``int64[n]``, of all slots of a batch, whether they can be used or not."""
@@ -443,21 +444,28 @@ class Feed:
             count: How many samples, from the first on; all by default. Padding is left out.
         """
         at_least("draw", draw, 0)
-        rows = self.rows(epoch, step)[:count]
         recipe = self._recipe
-        buffers = allocate(len(rows), recipe.plan.specs)
-        shot = recipe.shot(recipe.batch_number(*self._checked(epoch, step)), draw=draw)
-        recipe.plan.fill(rows, buffers, shot)
-        return recipe.plan.structure.pack(buffers)
+        # What stands in the place of a bad sample may be anything of the batch.
+        is_cut = recipe.policy.on_error == "raise"
+        made = self._made(epoch, step, draw=draw, count=count if is_cut else None)
+        left = made.mend(recipe, self._spare(draw))
+        return recipe.plan.structure.pack(cut(made.buffers, left if count is None else min(left, count)))
 
     def draws(self, epoch: int, step: int) -> list[dict[str, Array]]:
         """Return the parameters that each transform of a batch was given, ``[n, ...]`` by name.
 
+        They are those of `rows`: with ``on_error="drop"`` the batch is read to see which these are.
         Of a mix, ``"lambda"``, the rows of the partners as ``"partner"``, and the ``"box"`` (top, left,
         bottom, right) in shares of the height and width.
         """
         shot = self._recipe.shot(self._recipe.batch_number(*self._checked(epoch, step)))
-        return [] if shot is None else [dict(each) for each in shot.draws]
+        if shot is None:
+            return []
+        left_out = self._left_out(epoch, step) if self.drops else []
+        return [
+            {name: np.delete(values, left_out, axis=0) for name, values in each.items()}
+            for each in shot.draws
+        ]
 
     def report(self) -> FeedReport:
         """Return how fast this feed has been so far, who waited, and what took the time."""
@@ -471,8 +479,8 @@ class Feed:
             masked=counts.masked,
             padded=counts.padded,
             passes=counts.passes,
-            recomputed=sum(each.recomputed for each in self._crew_tallies),
-            restarts=sum(each.restarts for each in self._crew_tallies),
+            recomputed=0 if self._crew_tally is None else self._crew_tally.recomputed,
+            restarts=0 if self._crew_tally is None else self._crew_tally.restarts,
             bad=self._account.bad,
             rows=len(self.data),
             waited_s=waited_s,
@@ -481,6 +489,18 @@ class Feed:
             processors=usable_cpus(),
             fields=_sum([meter.read() for meter in self._meters]),
         )
+
+    @contextmanager
+    def left_out(self) -> Iterator[dict[tuple[int, int], list[int]]]:
+        """Note as long as this is open which slots of what it serves are left out of it, or masked.
+
+        Yields:
+            Filled at its end: these slots, by the (epoch, step) of their batch.
+        """
+        found: dict[tuple[int, int], list[int]] = {}
+        with self._account.left_out() as by_number:
+            yield found
+        found |= {divmod(number, len(self)): slots for number, slots in by_number.items()}
 
     def close(self) -> None:
         """Stop the threads and drop what was built ahead. Using the feed again starts it anew."""
@@ -506,6 +526,24 @@ class Feed:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _made(self, epoch: int, step: int, *, draw: int = 0, count: int | None = None) -> Made:
+        """Return a batch that is made here and now, as `make_fresh`."""
+        number = self._recipe.batch_number(*self._checked(epoch, step))
+        return make_fresh(self._recipe, number, draw=draw, count=count, fatal=self._fatal())
+
+    def _spare(self, draw: int = 0) -> Spare:
+        """Return what finds a sample for a batch that is made here and now, and has none."""
+        make = partial(make_fresh, self._recipe, draw=draw, fatal=self._fatal())
+        return partial(Spares(self._recipe).after, make=make)
+
+    def _left_out(self, epoch: int, step: int) -> list[int]:
+        """Return the slots of a batch whose samples cannot be used; it is made to see that."""
+        return list(self._made(epoch, step).left_out(self._recipe))
+
+    def _fatal(self) -> dict[int, str]:
+        """Return the rows that may end this process as well, with how they have ended workers."""
+        return {} if self._crew_tally is None else self._crew_tally.fatal()
 
     def _refused(self) -> dict[int, BadSample]:
         """Return those samples whose values in memory cannot be used, by row; files are not read."""
@@ -609,8 +647,9 @@ class Feed:
         with self._lock:
             if self._crew is None or self._crew.is_closed:
                 self._settle()
-                plan, tally = shared.recipe.plan, Tally()
+                plan = shared.recipe.plan
                 names = plan.specs
+                self._crew_tally = self._crew_tally or Tally()
                 self._crew = Crew(
                     shared.program,
                     shared.memory,
@@ -622,9 +661,8 @@ class Feed:
                     name_of=plan.tell,
                     epoch_jobs=len(self),
                     timeout_s=self._timeout_s,
-                    tally=tally,
+                    tally=self._crew_tally,
                 )
-                self._crew_tallies.append(tally)
                 self._meters += [Meter(names, notes) for notes in self._crew.notes()]
             return self._crew
 
@@ -636,6 +674,7 @@ class Feed:
         if self._crew is not None:
             self._crew.forget()
             self._crew = None
+            self._settle()
         if self._shared is not None:
             # The parent's workers go on writing to the memory that it has.
             self._pool = None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from multifeed.errors import SampleError
+from multifeed.errors import SampleError, lines
 
 ON_ERROR = ("raise", "drop", "mask")
 # What the machine lacks is no fault of a sample, and the next one would meet the same.
@@ -38,12 +38,14 @@ class BadSample:
         """Return what an error says of a sample, which is `row` unless it says another one."""
         # Of a mix, it may be the partner that cannot be used.
         number = row if error.row is None else error.row
-        reason = " ".join(error.reason.split())
-        return cls(number, error.key, error.field, error.file, reason or str(error))
+        # It may be somebody else's text, of any length.
+        reason = lines(" ".join((error.reason or str(error)).split()))
+        return cls(number, error.key, error.field, error.file, reason)
 
     def __str__(self) -> str:
         name = f"row {self.row}" if self.key is None else f"sample {self.key!r} (row {self.row})"
-        return f"{self.field!r} of {name}: {f'{self.file} ' if self.file else ''}{self.reason}"
+        subject = name if self.field is None else f"{self.field!r} of {name}"
+        return lines(f"{subject}: {f'{self.file} ' if self.file else ''}{self.reason}")
 
 
 # Slot of a batch, and what is wrong with its sample.
@@ -78,11 +80,7 @@ class Policy:
 
     def bears(self, error: SampleError) -> bool:
         """Tell whether the batch goes on without the sample."""
-        cause = error.__cause__
-        is_of_machine = isinstance(cause, MemoryError) or (
-            isinstance(cause, OSError) and cause.errno in _OF_THE_MACHINE
-        )
-        return self.on_error != "raise" and not is_of_machine
+        return self.on_error != "raise" and not any(map(_is_of_the_machine, _causes(error)))
 
     def fill(
         self, fill: Callable[[int, int], None], rows: np.ndarray, start: int, stop: int
@@ -114,12 +112,26 @@ class Policy:
 
     def known_in(self, rows: np.ndarray) -> BadSlots:
         """Return those slots whose `rows`, ``int64[n]``, are known to be bad."""
-        if not self.known:
+        known = self.known
+        if not known:
             return {}
-        slots = np.flatnonzero(np.isin(rows, list(self.known)))
-        return {
-            slot: self.known[row] for slot, row in zip(slots.tolist(), rows[slots].tolist(), strict=True)
-        }
+        return {slot: known[row] for slot, row in enumerate(rows.tolist()) if row in known}
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield what an error was raised from, and so on; of a circle each once."""
+    seen = {id(error)}
+    cause = error.__cause__
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__
+
+
+def _is_of_the_machine(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or (
+        isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
+    )
 
 
 def listed(samples: Iterable[BadSample], limit: int = 10) -> list[str]:

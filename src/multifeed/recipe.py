@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from multifeed.augment.pipeline import Shot
-from multifeed.batch import Buffers, Plan, allocate, chunks, cut
-from multifeed.errors import SampleError
+from multifeed.batch import Buffers, Plan, chunks, cut
 from multifeed.meter import Meter
 from multifeed.order import Order
 from multifeed.policy import BadSlots, Policy
@@ -111,27 +109,24 @@ class Recipe:
         weights = self.plan.structure.weights
         return [] if weights is None else flat(weights)
 
-    def mend(
-        self, number: int, buffers: Buffers, count: int, bad: BadSlots, avoid: Collection[int]
-    ) -> int:
+    def mend(self, buffers: Buffers, count: int, bad: BadSlots, spare: Callable[[], Buffers]) -> int:
         """Leave the bad slots of a batch out, or mask them; return how many samples it then has.
 
-        A batch has at least one row: where all slots are bad, that is a copy of the next sample of the
-        pass that can be used, of weight 0 if there are weights.
+        A batch has at least one row: where all slots are bad, that is a spare one, of weight 0 if there
+        are weights.
 
         Args:
-            number: The number of the batch.
             buffers: Where it has been written.
             count: How many slots it has.
             bad: The bad slots.
-            avoid: Rows that are known to be bad.
+            spare: Returns one row, of a sample that can be used.
         """
         good = np.setdiff1d(np.arange(count), list(bad))
         shares = len(good) / count
         if not len(good):
-            spare = self._spare(number, avoid)
+            row = spare()
             for name, buffer in buffers.items():
-                buffer[0] = spare[name][0]
+                buffer[:1] = row[name]
             good = np.zeros(1, np.int64)
         if self.policy.on_error == "drop":
             first = min(bad)
@@ -152,27 +147,6 @@ class Recipe:
                 buffers[name][:count] /= shares
                 buffers[name][slots] = 0.0
         return count
-
-    def _spare(self, number: int, avoid: Collection[int]) -> Buffers:
-        """Return one row, of a sample that can be used: the next one of the pass after a batch."""
-        passes, place = divmod(number, self.batches)
-        start, stop = self.slots(place)
-        buffers = allocate(1, self.plan.specs)
-        augmentation = self.plan.augmentation
-        for slot in chain(range(stop, self.samples), range(start)):
-            rows = self.order(self.seed, passes, slot, slot + 1)
-            if int(rows[0]) in avoid:
-                continue
-            shot = None
-            if augmentation is not None:
-                shot = augmentation.shoot(self.seed, passes, slot, slot + 1)
-            try:
-                self.plan.fill(rows, buffers, shot)
-                return buffers
-            except SampleError as error:
-                if not self.policy.bears(error):
-                    raise
-        raise SampleError("no sample of this dataset can be used; loader.report().bad says why.")
 
 
 class RowsInBlocks:
@@ -202,14 +176,24 @@ class Making:
     Args:
         recipe: The recipe.
         number: The number of the batch.
-        rows: Its rows.
+        rows: Its rows, or the first of them.
         buffers: Where it is written: memory of whole batches, even where the last is smaller.
         pieces: How many tasks of reading it is cut into at most.
+        draw: Which draw of augmentation: 0 for that of the batch.
     """
 
-    def __init__(self, recipe: Recipe, number: int, rows: Array, buffers: Buffers, pieces: int) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        number: int,
+        rows: Array,
+        buffers: Buffers,
+        pieces: int,
+        *,
+        draw: int = 0,
+    ) -> None:
         self._plan, self._policy, self._rows = recipe.plan, recipe.policy, rows
-        self._shot = recipe.shot(number)
+        self._shot = recipe.shot(number, draw=draw)
         self._buffers = cut(buffers, len(rows))
         self._columns, self._samples = _cut_up(recipe, len(rows), pieces)
 

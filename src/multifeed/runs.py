@@ -11,16 +11,16 @@ import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from multifeed.account import Account, Ledger
 from multifeed.batch import Buffers, allocate, cut
 from multifeed.buffers import Pool, arenas
-from multifeed.errors import WorkerError, lines
+from multifeed.errors import SampleError, WorkerError, lines
 from multifeed.meter import Meter
 from multifeed.policy import BadSlots, BadSlotsError
 from multifeed.receipt import receipt
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from multifeed.workers.worker import Do
 
 Batch = tuple[Any, ...]
+Spare = Callable[[int], Buffers]
 
 # Rows gathered at once where batches are small, and the bytes that this may take.
 _GATHER_ROWS = 1_024
@@ -73,6 +74,7 @@ class Run(ABC):
     def __init__(self, recipe: Recipe, account: Account) -> None:
         self._recipe, self._account = recipe, account
         self._ledger = Ledger(recipe, account)
+        self._spares = Spares(recipe)
 
     @property
     @abstractmethod
@@ -99,7 +101,15 @@ class Run(ABC):
     def _handed_over(self, made: Made) -> Batch:
         """Return a batch as it is handed over, having noted what has become of its samples."""
         self._ledger.add(made.number, 1, made.receipts)
-        return made.packed(self._recipe, self._account)
+        return made.packed(self._recipe, self._spare, self._account)
+
+    def _spare(self, number: int) -> Buffers:
+        """Return what a batch holds of which no sample can be used."""
+        return self._spares.after(number, self._made_apart)
+
+    def _made_apart(self, number: int) -> Made:
+        """Return a batch out of order, in memory of its own."""
+        return make_fresh(self._recipe, number)
 
 
 class Made:
@@ -114,34 +124,39 @@ class Made:
     def __init__(self, number: int, rows: np.ndarray, buffers: Buffers) -> None:
         self.number, self.rows, self.buffers = number, rows, buffers
         self.receipts = 0
-        self.bad: BadSlots = {}
+        # By task, the slots whose samples it could not use.
+        self.bad: dict[int, BadSlots] = {}
         # What each thread that is about it is at, by task: the two numbers of a `Spot`, and the thread.
         self.places: dict[int, tuple[list[int], int]] = {}
         self._adding = threading.Lock()
 
-    def do(self, making: Making, task: int, meter: Meter) -> None:
-        """Do a task of it."""
+    def do(
+        self, making: Making, task: int, meter: Meter, fatal: Mapping[int, str] | None = None
+    ) -> None:
+        """Do a task of it, without the rows that are `fatal`, as a `Spot` has them."""
         place = [NO_ROW, 0]
         self.places[task] = place, threading.get_ident()
         try:
-            done, bad = making.do(task, meter, Spot(place))
+            done, bad = making.do(task, meter, Spot(place, fatal))
         finally:
             del self.places[task]
         with self._adding:
             self.receipts += done
-            self.bad |= bad
+            if bad:
+                self.bad[task] = bad
 
-    def packed(self, recipe: Recipe, account: Account | None = None) -> Batch:
+    def packed(self, recipe: Recipe, spare: Spare, account: Account | None = None) -> Batch:
         """Return it in the structure of a batch, with its bad samples left out or masked.
 
         Args:
             recipe: The recipe.
+            spare: Returns one row by the number of a batch: what that holds if no sample is left.
             account: Where these are noted, if anywhere.
 
         Raises:
             BadSamplesError: If they are more than may be.
         """
-        count = self._mended(recipe, account)
+        count = self.mend(recipe, spare, account)
         padded = recipe.padded(count)
         if account is not None and padded > count:
             account.count(padded=padded - count)
@@ -149,19 +164,23 @@ class Made:
 
     def left_out(self, recipe: Recipe) -> BadSlots:
         """Return the slots whose samples cannot be used."""
-        return self.bad | recipe.policy.known_in(self.rows)
+        bad: BadSlots = {}
+        # Of two tasks that cannot use a sample the first is believed, whichever was quicker.
+        for task in sorted(self.bad, reverse=True):
+            bad |= self.bad[task]
+        return bad | recipe.policy.known_in(self.rows)
 
-    def _mended(self, recipe: Recipe, account: Account | None) -> int:
+    def mend(self, recipe: Recipe, spare: Spare, account: Account | None = None) -> int:
         """Leave its bad samples out, or mask them; return how many samples it then has."""
         count, policy = len(self.rows), recipe.policy
-        bad = self.left_out(recipe) if policy.known else self.bad
+        if not self.bad and not policy.known:
+            return count
+        bad = self.left_out(recipe)
         if not bad:
             return count
-        avoid = {each.row for each in bad.values()}.union(policy.known)
         if account is not None:
-            account.note(bad[slot] for slot in sorted(bad))
-            avoid |= account.bad_rows
-        left = recipe.mend(self.number, self.buffers, count, bad, avoid)
+            account.note_batch(self.number, bad)
+        left = recipe.mend(self.buffers, count, bad, partial(spare, self.number))
         if account is not None:
             is_masked = policy.on_error == "mask"
             # Where nothing was left, there is one copy.
@@ -170,20 +189,85 @@ class Made:
         return left
 
 
-def make(recipe: Recipe, number: int, rows: np.ndarray, buffers: Buffers, meter: Meter) -> Made:
-    """Return a batch that is made here and now."""
+def make(
+    recipe: Recipe,
+    number: int,
+    rows: np.ndarray,
+    buffers: Buffers,
+    meter: Meter,
+    *,
+    draw: int = 0,
+    fatal: Mapping[int, str] | None = None,
+) -> Made:
+    """Return a batch that is made here and now.
+
+    Args:
+        recipe: The recipe.
+        number: Its number.
+        rows: Its rows, or the first of them.
+        buffers: Where it is written.
+        meter: Where what it costs is added.
+        draw: Which draw of augmentation: 0 for that of the batch.
+        fatal: By row that has ended worker processes, how the last one did: such are not read.
+    """
     made = Made(number, rows, buffers)
-    making = Making(recipe, number, rows, buffers, pieces=1)
+    making = Making(recipe, number, rows, buffers, pieces=1, draw=draw)
     for task in range(tasks_of(recipe, len(rows), pieces=1)):
-        made.do(making, task, meter)
+        made.do(making, task, meter, fatal)
     return made
 
 
-def make_fresh(recipe: Recipe, number: int) -> Made:
-    """Return a batch that is made here and now, in memory of its own."""
-    rows = recipe.rows(number)
+def make_fresh(
+    recipe: Recipe,
+    number: int,
+    *,
+    count: int | None = None,
+    draw: int = 0,
+    fatal: Mapping[int, str] | None = None,
+) -> Made:
+    """Return a batch, or the first `count` slots of it, made here and now in memory of its own."""
+    rows = recipe.rows(number)[:count]
     buffers = allocate(recipe.padded(len(rows)), recipe.plan.specs)
-    return make(recipe, number, rows, buffers, Meter(recipe.plan.specs))
+    return make(recipe, number, rows, buffers, Meter(recipe.plan.specs), draw=draw, fatal=fatal)
+
+
+class Spares:
+    """Finds what a batch holds of which no sample can be used: the next one of the pass that can.
+
+    That depends on the position alone, not on what has been found bad before: a sample may be so under
+    one draw and not under another one.
+
+    Args:
+        recipe: The recipe.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        # Of which pass, from which batch on, up to which one all are known to be without a sample.
+        self._pass, self._first, self._stop = -1, 0, 0
+
+    def after(self, number: int, make: Callable[[int], Made]) -> Buffers:
+        """Return one row, of the first sample after a batch that can be used.
+
+        Args:
+            number: The number of the batch.
+            make: Returns a batch of any number.
+
+        Raises:
+            SampleError: If there is none.
+        """
+        recipe = self._recipe
+        passes, place = divmod(number, recipe.batches)
+        if passes != self._pass or not self._first <= place < self._stop:
+            self._pass, self._first, self._stop = passes, place, place + 1
+        while self._stop < place + recipe.batches:
+            # After the last one of the pass comes its first.
+            made = make(passes * recipe.batches + self._stop % recipe.batches)
+            good = np.setdiff1d(np.arange(len(made.rows)), list(made.left_out(recipe)))
+            if len(good):
+                return {name: buffer[good[:1]] for name, buffer in made.buffers.items()}
+            self._stop += 1
+        raise SampleError("no sample of this dataset can be used; loader.report().bad says why.")
 
 
 class ColumnRun(Run):
@@ -201,8 +285,9 @@ class ColumnRun(Run):
         row_bytes = max(1, recipe.plan.row_bytes)
         rows_at_once = min(_GATHER_ROWS, _GATHER_BYTES // row_bytes)
         self._batches_at_once = max(1, min(rows_at_once // recipe.batch_size, recipe.batches))
-        # Some must be asked for, since samples of theirs cannot be used.
-        self._ready: deque[Batch | Callable[[], Batch]] = deque()
+        # A number stands for the batch that is to be cut out of the block: samples cannot be used.
+        self._ready: deque[Batch | int] = deque()
+        self._block: _Block | None = None
 
     def get(self) -> Batch:
         if not self._ready:
@@ -210,7 +295,10 @@ class ColumnRun(Run):
                 raise ClosedError
             self._gather()
         ready = self._ready.popleft()
-        return ready() if callable(ready) else ready
+        batch = self._cut_out(ready) if isinstance(ready, int) else ready
+        if not self._ready and self.is_usable:
+            self._count()
+        return batch
 
     def stop(self) -> None:
         self.is_usable = False
@@ -229,15 +317,13 @@ class ColumnRun(Run):
         bad = recipe.policy.fill(fill, rows, 0, len(rows))
         count = -(-len(rows) // size)
         self._number += count
-        self._ledger.add(first, count, receipt(rows))
         if bad or recipe.policy.known:
-            self._ready.extend(
-                partial(self._cut_out, first, place, rows, buffers, bad) for place in range(count)
-            )
+            self._block = _Block(first, count, rows, buffers, bad)
+            self._ready.extend(range(count))
             return
+        self._block = _Block(first, count, rows)
         if not is_full:
             buffers = recipe.pad(buffers, len(rows))
-            self._account.count(padded=recipe.padded(len(rows)) - len(rows))
         if self._batches_at_once == 1:
             self._ready.append(recipe.plan.structure.pack(buffers))
             return
@@ -247,16 +333,41 @@ class ColumnRun(Run):
         }
         self._ready.extend(recipe.plan.structure.pack_many(views))
 
-    def _cut_out(
-        self, first: int, place: int, rows: np.ndarray, buffers: Buffers, bad: BadSlots
-    ) -> Batch:
+    def _cut_out(self, place: int) -> Batch:
         """Return one of the batches that were gathered together."""
-        size = self._recipe.batch_size
+        block, size = cast(_Block, self._block), self._recipe.batch_size
         start, stop = place * size, (place + 1) * size
-        here = {name: buffer[start:stop] for name, buffer in buffers.items()}
-        made = Made(first + place, rows[start:stop], here)
-        made.bad = {slot - start: each for slot, each in bad.items() if start <= slot < stop}
-        return made.packed(self._recipe, self._account)
+        here = {name: buffer[start:stop] for name, buffer in block.buffers.items()}
+        made = Made(block.first + place, block.rows[start:stop], here)
+        made.bad[0] = {slot - start: each for slot, each in block.bad.items() if start <= slot < stop}
+        return made.packed(self._recipe, self._spare, self._account)
+
+    def _count(self) -> None:
+        """Count the batches that were gathered together, which have been handed over by now."""
+        block, self._block = cast(_Block, self._block), None
+        self._ledger.add(block.first, block.count, receipt(block.rows))
+        if not block.buffers:
+            padded = self._recipe.padded(len(block.rows)) - len(block.rows)
+            self._account.count(padded=padded)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Batches that were gathered together.
+
+    Args:
+        first: The number of the first.
+        count: How many.
+        rows: ``int64[n]``, their rows.
+        buffers: Where they have been written, if they are yet to be cut out of it.
+        bad: The slots whose samples cannot be used.
+    """
+
+    first: int
+    count: int
+    rows: np.ndarray
+    buffers: Buffers = field(default_factory=dict)
+    bad: BadSlots = field(default_factory=dict)
 
 
 class ThreadRun(Run):
@@ -277,6 +388,7 @@ class ThreadRun(Run):
     ) -> None:
         super().__init__(recipe, account)
         self._process: int | None = os.getpid()
+        self._timeout_s = timeout_s
         self._watch = None if timeout_s is None else _Watch(recipe, timeout_s)
         jobs = _batch_jobs(recipe, pool, meter, numbers, pieces)
         self._threads = OrderedThreads(jobs, threads=workers, ahead=ahead, name="multifeed")
@@ -299,9 +411,9 @@ class ThreadRun(Run):
 
     def close(self) -> None:
         self._process = None
-        # A thread that is stuck would be waited for in vain.
+        # A thread that is stuck would be waited for in vain, and so it may be though nobody has looked.
         is_stuck = self._watch is not None and self._watch.has_found
-        self._threads.close(0.0 if is_stuck else None)
+        self._threads.close(0.0 if is_stuck else self._timeout_s)
 
 
 def _batch_jobs(
@@ -418,18 +530,14 @@ class ProcessRun(Run):
             self._hand_in()
             if not self._pending:
                 return self._make_here()
-            ticket, made = self._pending[0]
-            made.receipts, errors = self._crew.wait(ticket)
-            for error in errors.values():
-                if not isinstance(error, BadSlotsError):
-                    raise error
-                made.receipts += error.receipt
-                made.bad |= error.bad
+            made = self._waited_for(*self._pending[0])
             self._pending.popleft()
             self._hand_in()
+            return self._handed_over(made)
         except crew.ClosedError:
+            # By another run, whose workers kept dying.
+            self.stop()
             raise ClosedError from None
-        return self._handed_over(made)
 
     def stop(self) -> None:
         self._process = None
@@ -442,19 +550,42 @@ class ProcessRun(Run):
             number = self._next
             if number > _MOST_NUMBER:
                 return
-            rows = self._rows(number)
-            buffers = self._pool.lease(self._recipe.batch_size)
-            files = zip(self._memory, self._firsts, strict=True)
-            places = [file.place_of(address_of(buffers[name])) for file, name in files]
-            pieces = self._pieces(len(rows))
-            tasks = tasks_of(self._recipe, len(rows), pieces)
-            note = self._noter(Made(number, rows, buffers))
-            if self._crew.submit([number, pieces, *places], tasks, buffers, note) is None:
+            if not self._submit(number, self._rows(number)):
                 return
             self._next = next(self._numbers, None)
 
-    def _noter(self, made: Made) -> Callable[[Ticket], None]:
-        return lambda ticket: self._pending.append((ticket, made))
+    def _submit(self, number: int, rows: np.ndarray) -> bool:
+        """Hand a batch in, as the last one that is pending; return False if there is no room for it."""
+        buffers = self._pool.lease(self._recipe.batch_size)
+        files = zip(self._memory, self._firsts, strict=True)
+        places = [file.place_of(address_of(buffers[name])) for file, name in files]
+        pieces = self._pieces(len(rows))
+        tasks = tasks_of(self._recipe, len(rows), pieces)
+        made = Made(number, rows, buffers)
+        note = partial(self._note, made)
+        return self._crew.submit([number, pieces, *places], tasks, buffers, note) is not None
+
+    def _note(self, made: Made, ticket: Ticket) -> None:
+        self._pending.append((ticket, made))
+
+    def _waited_for(self, ticket: Ticket, made: Made) -> Made:
+        """Return a batch that was handed in, once it has been made."""
+        made.receipts, errors = self._crew.wait(ticket)
+        for task, error in errors.items():
+            if not isinstance(error, BadSlotsError):
+                raise error
+            made.receipts += error.receipt
+            made.bad[task] = error.bad
+        return made
+
+    def _made_apart(self, number: int) -> Made:
+        # By the workers: a sample may end or hold up whoever reads it.
+        rows = self._recipe.rows(number)
+        if not self._submit(number, rows):
+            return make_fresh(self._recipe, number, fatal=self._crew.fatal())
+        made = self._waited_for(*self._pending[-1])
+        self._pending.pop()
+        return made
 
     def _make_here(self) -> Batch:
         """Return the next batch, made in this thread: other runs have all the room there is."""
@@ -462,7 +593,8 @@ class ProcessRun(Run):
         if number is None:
             raise ClosedError
         buffers = self._pool.lease(self._recipe.batch_size)
-        made = make(self._recipe, number, self._rows(number), buffers, self._meter)
+        rows, fatal = self._rows(number), self._crew.fatal()
+        made = make(self._recipe, number, rows, buffers, self._meter, fatal=fatal)
         self._next = next(self._numbers, None)
         return self._handed_over(made)
 

@@ -6,6 +6,9 @@ one, one has no number, one has a file that is cut off.
 
 from __future__ import annotations
 
+import errno
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import numpy as np
 import pytest
 
 import multifeed as mf
-from multifeed.policy import BadSample
+from multifeed.policy import BadSample, Policy
 
 COUNT = 40
 RAISES, NAN, CUT = 5, 9, 17
@@ -252,6 +255,145 @@ def test_what_the_machine_lacks_is_no_fault_of_a_sample() -> None:
         with pytest.raises(mf.SampleError, match="MemoryError"):
             list(feed)
         assert not feed.report().bad
+
+
+@pytest.mark.parametrize("lack", [errno.EMFILE, errno.ENOMEM])
+def test_what_the_machine_lacks_may_be_told_by_another_error(lack: int) -> None:
+    """As the fact that a file cannot be opened: what that was raised from counts."""
+
+    def read_file(values: np.ndarray) -> np.ndarray:
+        if values.any():
+            raise ValueError("cannot be opened") from OSError(lack, "too many")
+        return values
+
+    data = mf.Dataset({"x": np.ones((6, 2))}, inputs=mf.Array("x", preprocess=read_file))
+    with mf.Feed(data, 2, on_error="drop", max_bad=1.0) as feed:
+        with pytest.raises(mf.SampleError, match="cannot be opened"):
+            list(feed)
+        assert not feed.report().bad
+
+
+def unlucky(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    if random.random() < 0.5:
+        raise ValueError("unlucky")
+    return values + random.random()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("is_augmented", [False, True])
+def test_a_function_that_calls_exit_is_a_bad_sample(engine: dict, is_augmented: bool) -> None:
+    """As one that raises: training must not end without a word, and as if all were well."""
+
+    def leave(values: np.ndarray, random: object = None) -> np.ndarray:
+        if values[0] == 5:
+            sys.exit(0)
+        return values
+
+    field = mf.Array("x") if is_augmented else mf.Array("x", preprocess=leave)
+    data = mf.Dataset({"x": np.arange(12.0)[:, None]}, inputs=field)
+    augment = [mf.RandomFunction("x", leave)] if is_augmented else []
+    feed = mf.Feed(data, 4, augment=augment, **engine)
+    with feed, pytest.raises(mf.SampleError, match="raised SystemExit"):
+        list(feed)
+    with mf.Feed(data, 4, augment=augment, on_error="drop", max_bad=0.1, **engine) as feed:
+        assert [len(batch[0]) for batch in feed] == [4, 3, 4]
+
+
+def test_what_somebody_else_says_is_escaped_and_shortened() -> None:
+    """A reason may hold commands to a terminal, or megabytes; an error of yours may name no field."""
+    said = {1: ValueError("\x1b[31mred"), 2: ValueError("x" * 10**6), 3: mf.SampleError("mine")}
+
+    def read(values: np.ndarray) -> np.ndarray:
+        if values[0] in said:
+            raise said[values[0]]
+        return values
+
+    data = mf.Dataset({"x": np.arange(8.0)[:, None]}, inputs=mf.Array("x", preprocess=read))
+    with mf.Feed(data, 4, on_error="drop", max_bad=0.5) as feed:
+        list(feed)
+        report = feed.report()
+    first, second, third = map(str, report.bad)
+    assert first == r"'x' of row 1: raises ValueError: \x1b[31mred"
+    assert len(second) < 2_500
+    assert third == "row 3: mine"
+    assert len(str(report)) < 5_000
+    assert "\x1b" not in str(report)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("policy", ["drop", "mask"])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_what_depends_on_the_draw_is_bad_there_alone(engine: dict, policy: str, batch_size: int) -> None:
+    """In whatever epoch: a batch is the same whatever was found bad before it, an empty one as well."""
+    data = mf.Dataset({"x": np.arange(12.0)[:, None]}, inputs=mf.Array("x"), targets=mf.Array("x"))
+    options = {"on_error": policy, "max_bad": 1.0, "shuffle": True}
+    augment = mf.RandomFunction("x", unlucky)
+    with mf.Feed(data, batch_size, augment=augment, **options, **engine) as feed:
+        for epoch in range(4):
+            for step, batch in enumerate(feed):
+                again = feed.batch(epoch, step)
+                assert all((one == other).all() for one, other in zip(batch, again, strict=True))
+
+
+def test_many_empty_batches_in_a_row_read_each_other_once() -> None:
+    """What follows them is looked for once: a folder that is gone does not cost its files squared."""
+    read: list[int] = []
+
+    def only_last(values: np.ndarray) -> np.ndarray:
+        read.append(int(values[0]))
+        if 0 < values[0] < 99:
+            raise ValueError("gone")
+        return values
+
+    data = mf.Dataset({"x": np.arange(100.0)[:, None]}, inputs=mf.Array("x", preprocess=only_last))
+    with mf.Feed(data, 1, on_error="drop", max_bad=1.0, workers=1) as feed:
+        read.clear()
+        assert [batch[0].item() for batch in feed] == [0.0] + [99.0] * 99
+    # In the run itself, to look for the first one that is good, and that one again for each.
+    assert max(map(read.count, range(1, 99))) <= 3
+    assert read.count(99) <= 100
+
+
+@pytest.mark.parametrize("policy", ["drop", "mask"])
+def test_redraws_and_draws_are_of_the_samples_that_are_left(policy: str) -> None:
+    """Draw 0 is the batch itself; there are as many parameters as rows."""
+
+    def read(values: np.ndarray) -> np.ndarray:
+        if values[0] in (3, 9):
+            raise ValueError("no signal")
+        return values
+
+    images = np.broadcast_to(np.arange(100, 120, dtype=np.uint8)[:, None, None, None], (20, 4, 4, 1))
+    rows = {"x": np.arange(20.0)[:, None], "photo": np.ascontiguousarray(images)}
+    inputs = {"x": mf.Array("x", preprocess=read), "photo": mf.Array("photo")}
+    augment = [
+        mf.RandomFunction("x", lambda values, random: values + random.random()),
+        mf.RandomColor("photo", brightness=0.5),
+    ]
+    data = mf.Dataset(rows, inputs=inputs, targets=mf.Array("x"))
+    feed = mf.Feed(data, 8, on_error=policy, max_bad=1.0, augment=augment)
+    for step in range(len(feed)):
+        batch, again = feed.batch(0, step)[0], feed.redraw(0, step, 0)[0]
+        other, few = feed.redraw(0, step, 1)[0], feed.redraw(0, step, 0, count=5)[0]
+        for name in batch:
+            assert (batch[name] == again[name]).all()
+            assert (batch[name][:5] == few[name]).all()
+            assert batch[name].shape == other[name].shape
+        assert (batch["x"] != other["x"]).all()
+        count = len(feed.rows(0, step))
+        assert count == len(batch["x"])
+        for drawn in feed.draws(0, step):
+            assert {len(values) for values in drawn.values()} <= {count}
+
+
+def test_that_many_are_known_costs_no_batch_anything() -> None:
+    """What a batch costs depends on its own samples: half of a million may be bad in memory."""
+    known = {row: BadSample(row, None, "x", None, "odd") for row in range(0, 1_000_000, 2)}
+    policy, rows = Policy("drop", known), np.arange(64)
+    begin = time.process_time()
+    for _ in range(100):
+        assert len(policy.known_in(rows)) == 32
+    assert time.process_time() - begin < 1.0
 
 
 def test_values_in_memory_may_be_bad_in_many_rows_and_fields() -> None:

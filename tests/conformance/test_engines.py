@@ -551,3 +551,25 @@ def test_a_slow_thread_that_gets_on_is_waited_for() -> None:
     data = mf.Dataset({"x": np.arange(1.0, 9.0)[:, None]}, inputs=mf.Array("x", preprocess=pause))
     with mf.Feed(data, 8, workers=1, timeout_s=0.9) as feed:
         assert len(list(feed)) == 1
+
+
+def test_closing_does_not_wait_for_ever_for_what_nobody_waits_for() -> None:
+    """A thread that is stuck with a batch of the next epoch, at which nobody has looked yet."""
+    ends, passed = threading.Event(), []
+
+    def wait(values: np.ndarray) -> np.ndarray:
+        if values[0] == 5:
+            if passed:
+                ends.wait()
+            passed.append(5)
+        return values
+
+    data = mf.Dataset({"x": np.arange(12.0)[:, None]}, inputs=mf.Array("x", preprocess=wait))
+    feed = mf.Feed(data, 12, workers=2, prefetch=1, timeout_s=0.5)
+    # The next epoch is begun meanwhile.
+    assert len(list(feed)) == 1
+    closing = threading.Thread(target=feed.close)
+    closing.start()
+    closing.join(20)
+    assert not closing.is_alive()
+    ends.set()

@@ -25,6 +25,7 @@ from test_engines import assert_same, columns, leaves
 
 import multifeed as mf
 from multifeed.batch import allocate
+from multifeed.workers import crew
 from multifeed.workers.memory import packed
 
 
@@ -191,6 +192,41 @@ def test_nothing_accumulates() -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_closing_and_beginning_again_keeps_nothing() -> None:
+    """Neither descriptors nor memory of the workers that were; what they have counted stays."""
+    with mf.Feed(columns(100), 50, processes=1) as feed:
+        for number in range(6):
+            list(feed)
+            feed.close()
+            gc.collect()
+            # What was made of the next epoch is among it.
+            assert min(each.samples for each in feed.report().fields.values()) >= 100 * (number + 1)
+            if number == 1:
+                before = len(os.listdir("/proc/self/fd"))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_pass_goes_on_though_another_ones_workers_kept_dying(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That one ends with an error; for this one there are new workers."""
+    monkeypatch.setattr(crew, "RESTARTS", 0)
+    # Nobody is done with all of it when the worker dies.
+    data = mf.Dataset({"x": np.arange(400.0)[:, None]}, inputs=mf.Array("x", preprocess=slowly))
+    with mf.Feed(data, 10, processes=1, workers=1) as feed:
+        one, other = iter(feed), iter(feed)
+        assert next(one)[0][0] == next(other)[0][0] == 0
+        for worker in workers():
+            worker.kill()
+        with pytest.raises(mf.WorkerError, match="one more has ended by SIGKILL"):
+            list(one)
+        found = np.concatenate([batch[0].ravel() for batch in other])
+    assert found.tolist() == list(range(10, 400))
+
+
+def slowly(values: np.ndarray) -> np.ndarray:
+    time.sleep(0.002)
+    return values
+
+
 def halve(array: np.ndarray) -> np.ndarray:
     return array / 2
 
@@ -307,7 +343,7 @@ def test_a_sample_that_ends_workers_is_an_error() -> None:
 
     home = os.getpid()
     data = mf.Dataset({"x": np.arange(12.0)}, inputs=mf.Array("x", shape=(1,), preprocess=die))
-    with mf.Feed(data, 3, processes=1) as feed:
+    with mf.Feed(data, 3, processes=1, workers=1) as feed:
         assert_same(feed.take(0, 0), feed.batch(0, 0))
         with pytest.raises(mf.SampleError) as caught:
             feed.take(0, 1)

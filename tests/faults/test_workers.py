@@ -182,6 +182,41 @@ def test_a_sample_that_ends_workers(fault: str, how: str, processes: int, worker
     assert ended.told == [["x", "s37", 37, reason]]
 
 
+def test_samples_that_end_workers_never_end_the_trainer() -> None:
+    """Row 3: nor do those next to it, which an empty batch would take a copy of, nor what asks for keys.
+
+    What is set aside stays so when the feed is closed and used again.
+    """
+    run(
+        HEAD
+        + """
+    def fatal(values):
+        if values[0] in (5, 6):
+            injected("os.abort()")
+            os.abort()
+        return values * 2
+
+    def main():
+        with mf.Feed(
+            declared(fatal, 200), 1, on_error="drop", max_bad=0.1, processes=1, workers=1, prefetch=1
+        ) as feed:
+            for again in range(2):
+                found = [batch[0].item() / 2 for batch in feed]
+                assert found == [7 if n in (5, 6) else n for n in range(200)], found
+                assert [feed.keys(0, step) for step in (4, 5, 6, 7)] == [["s4"], [], [], ["s7"]]
+                assert feed.batch(0, 5)[0].item() == 14
+                feed.close()
+            report = feed.report()
+        assert [each.key for each in report.bad] == ["s5", "s6"]
+        assert (report.dropped, report.restarts, report.passes) == (4, 4, 2)
+
+    with nothing_left(memory=False):
+        main()
+    """,
+        limit_s=100,
+    )
+
+
 @pytest.mark.parametrize("fault", ["loops", "stops"])
 def test_a_worker_that_gets_nowhere(fault: str) -> None:
     """Row 5: `while True` in a function, or SIGSTOP from outside: killed after `timeout_s`, named.

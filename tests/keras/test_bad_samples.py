@@ -108,3 +108,30 @@ def test_predictions_of_them_are_left_out(policy: str, batch_size: int, remainde
     assert found.keys() == {f"s{row}" for row in GOOD}
     for row, value in zip(GOOD, wanted, strict=True):
         assert found[f"s{row}"] == pytest.approx(value, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["drop", "mask"])
+def test_predictions_are_of_what_was_served_to_predict(policy: str) -> None:
+    """A sample that could not be read before, and can be now, has its own prediction, under its key."""
+    is_gone = [True]
+
+    def read_back(values: np.ndarray) -> np.ndarray:
+        if is_gone and values[1] > 0:
+            raise OSError("the network is gone")
+        return values
+
+    table = {
+        "id": [f"s{row}" for row in range(COUNT)],
+        "x": np.stack([np.sin(np.arange(COUNT)), np.isin(np.arange(COUNT), BAD)], axis=1),
+    }
+    data = mf.Dataset(table, key="id", inputs=mf.Array("x", preprocess=read_back))
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="y")])
+    with mf.Loader(data, 8, on_error=policy, max_bad=0.2) as loader:
+        list(loader)
+        loader.close()
+        is_gone.clear()
+        found = mf.predict(model, loader, verbose=0)
+        assert [each.row for each in loader.report().bad] == BAD
+    assert found["id"].to_pylist() == table["id"]
+    wanted = model.predict(table["x"], verbose=0)[:, 0]
+    np.testing.assert_allclose(found["y"].to_numpy(), wanted, rtol=1e-5, atol=1e-6)

@@ -17,6 +17,7 @@ import pytest
 
 from multifeed.errors import WorkerError
 from multifeed.workers import watch, worker
+from multifeed.workers.board import ALONE, NOBODY, TAKEN, WAITS
 from multifeed.workers.crew import RESTARTS, ClosedError, Crew, Tally
 from multifeed.workers.memory import SharedFile, SharedView, packed
 
@@ -151,6 +152,20 @@ def test_an_error_is_told_with_its_task() -> None:
                 assert out.view(np.int64).tolist() == squares(number)
 
 
+def test_an_error_is_heard_though_its_worker_has_left() -> None:
+    """Of a job that nobody has waited for yet, by a worker that then had nothing to do."""
+    with crew_of(Squares(fails=13), processes=1, idle_s=0.0) as (crew, hand_in):
+        jobs = [(number, *hand_in(number)) for number in (1, 12)]
+        limit = time.monotonic() + 10
+        while any(each.status() != "zombie" for each in psutil.Process().children()):
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        hand_in(30)
+        for number, ticket, _ in jobs:
+            _, errors = crew.wait(ticket)
+            assert [error.args for error in errors.values()] == ([] if number == 1 else [(12,)])
+
+
 def test_a_program_that_cannot_begin_is_told() -> None:
     """Its own error comes where a job is waited for."""
     with crew_of(Broken()) as (crew, hand_in):
@@ -221,6 +236,32 @@ def test_what_has_ended_two_workers_is_set_aside(processes: int, threads: int) -
         assert (tally.restarts, tally.recomputed) == (2, 1)
 
 
+def test_what_is_set_aside_stays_so_for_the_next_workers() -> None:
+    """Of crews that share a tally, only the first one loses workers to it."""
+    tally = Tally()
+    for _ in range(3):
+        with crew_of(Squares(dies=(13,)), processes=1, tally=tally) as (crew, hand_in):
+            [error] = crew.wait(hand_in(12)[0])[1].values()
+            assert error.args == ("13 ended two, the last with exit code 7",)
+            assert crew.fatal() == {13: "with exit code 7"}
+        assert tally.restarts == 2
+
+
+def test_a_suspect_stays_one_though_it_had_not_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that ends while a task waits to be alone was about nothing in that one."""
+    with crew_of(Squares()) as (crew, hand_in):
+        monkeypatch.setattr(crew, "_start_missing", lambda: None)
+        ticket, _ = hand_in(3)
+        board = crew._board
+        for subject in (NOBODY, 4, NOBODY):
+            board.flags[ticket.place, 1] = TAKEN
+            board.claims[0, 0], board.subjects[0, 0, 0] = (ticket.place, 1), subject
+            crew._return_claims(0, -9)
+            assert board.flags[ticket.place, 1] == (ALONE if ticket.suspects else WAITS)
+        assert ticket.suspects == {1: 4}
+        assert not crew.fatal()
+
+
 def test_workers_that_always_die_are_an_error() -> None:
     """After so many deaths; and all are ended."""
     with crew_of(Squares(dies=range(1_000))) as (crew, hand_in):
@@ -274,8 +315,9 @@ def test_what_never_ends_is_set_aside(caplog: pytest.LogCaptureFixture) -> None:
     assert "in square" in stuck[0].splitlines()[1]
 
 
-def test_a_worker_that_was_stopped_is_replaced() -> None:
+def test_a_worker_that_was_stopped_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """By SIGSTOP: it does not answer, and is killed; what it was about is done by another one."""
+    monkeypatch.setattr(watch, "_BEGIN_S", 5.0)
     tally = Tally()
     with crew_of(Squares(pause_s=0.05), 1, timeout_s=0.5, tally=tally) as (crew, hand_in):
         ticket, out = hand_in(1)

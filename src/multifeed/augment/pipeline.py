@@ -305,7 +305,7 @@ class Augmentation:
                 continue
             try:
                 each.apply(some, shot.draws[number], place, Numbers(shot, number, place, place + 1))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 # Most do not say which of their fields it was.
                 name = getattr(error, "field", None) or next(iter(some))
                 raise TransformError(type(each).__name__, name) from error

@@ -113,12 +113,15 @@ def predict(
     known = targets
     if targets is None and loader.data.structure.targets is not None:
         known = loader.data
-    served = [loader.feed.slots(loader.epoch, step) for step in range(len(loader))]
+    epoch, steps = loader.epoch, range(len(loader))
+    served = [loader.feed.slots(epoch, step) for step in steps]
     _warn_of_samples_left_out(np.concatenate(served), len(loader.data))
-    side = _predicted(model, loader, verbose)
-    # Without augmentation, what is wrong with a sample is so whenever it is read.
-    bad = [each.row for each in loader.report().bad]
-    good = [~np.isin(each, bad) for each in served]
+    with loader.feed.left_out() as left_out:
+        side = _predicted(model, loader, verbose)
+    good = [
+        ~np.isin(np.arange(len(slots)), left_out.get((epoch, step), []))
+        for step, slots in zip(steps, served, strict=True)
+    ]
     rows = np.concatenate(served)[np.concatenate(good)]
     _warn_of_bad_samples(len(np.unique(np.concatenate(served))) - len(np.unique(rows)))
     places = _places(model, side, good, loader)

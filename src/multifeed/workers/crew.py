@@ -66,10 +66,17 @@ class Tally:
     Args:
         restarts: How many were started anew after a death.
         recomputed: How many jobs were done again, in part or whole.
+        aside: By subject that is not to be touched any more, the exit code of the last worker that has
+            touched it.
     """
 
     restarts: int = 0
     recomputed: int = 0
+    aside: dict[int, int] = field(default_factory=dict)
+
+    def fatal(self) -> dict[int, str]:
+        """Return what is set aside, with how the last worker ended that has touched it."""
+        return {subject: boards.how_ended(code) for subject, code in self.aside.items()}
 
 
 @dataclass(eq=False)
@@ -80,13 +87,15 @@ class Ticket:
         number: Its number.
         place: Where it stands on the board.
         keeps: What must not be given back before all of them have ended.
-        deaths: By task, what a worker was about when it ended in it, and how.
+        suspects: By task, what the last worker that ended in it was about, if about anything.
+        is_recomputed: Whether a worker has ended in it.
     """
 
     number: int
     place: int
     keeps: Any
-    deaths: dict[int, int] = field(default_factory=dict)
+    suspects: dict[int, int] = field(default_factory=dict)
+    is_recomputed: bool = False
 
 
 class Crew:
@@ -106,7 +115,7 @@ class Crew:
         epoch_jobs: Jobs after which workers may be started anew as often again.
         timeout_s: Seconds without a change in what it is about after which a worker is killed; None for
             never.
-        tally: Where to count what happens.
+        tally: Where to count what happens. What other workers have set aside there stays so.
         idle_s: Seconds after which a worker that has nothing to do ends; it is started anew when needed.
     """
 
@@ -136,6 +145,7 @@ class Crew:
         self._board.tickets[:] = boards.NOBODY
         self._board.claims[:] = boards.NOBODY
         self._board.states[:] = boards.LEFT
+        self._tell_aside()
         self._numbers = count()
         self._places = list(range(jobs))
         self._tickets: dict[int, Ticket] = {}
@@ -172,6 +182,10 @@ class Crew:
     def notes(self) -> list[memoryview]:
         """Return where each worker notes its numbers; they stay when it has ended."""
         return [memoryview(each) for each in self._board.notes]
+
+    def fatal(self) -> dict[int, str]:
+        """Return the subjects that are set aside, with how the last worker ended that touched each."""
+        return self._tally.fatal()
 
     def submit(
         self,
@@ -387,21 +401,23 @@ class Crew:
             for thread, (place, task) in enumerate(board.claims[number].tolist()):
                 if place == boards.NOBODY or board.flags[place, task] != boards.TAKEN:
                     continue
-                board.flags[place, task] = boards.WAITS
                 subject = int(board.subjects[number, thread, 0])
                 ticket = tickets.get(place)
+                board.flags[place, task] = boards.WAITS
                 if ticket is None:
                     continue
-                if not ticket.deaths:
-                    self._tally.recomputed += 1
+                self._tally.recomputed += not ticket.is_recomputed
+                ticket.is_recomputed = True
                 if subject != boards.NOBODY:
                     was_about.append(self._what(number, thread))
-                    if ticket.deaths.get(task) == subject:
-                        self._set_aside(subject, code)
+                    if ticket.suspects.get(task) == subject:
+                        self._tally.aside.setdefault(subject, code)
+                        self._tell_aside()
+                    ticket.suspects[task] = subject
+                if task in ticket.suspects:
                     # The next one does it with nothing else under way. If that dies as well, it is known
                     # what did it.
                     board.flags[place, task] = boards.ALONE
-                ticket.deaths[task] = subject
             board.claims[number] = boards.NOBODY
             # A word on a task may have died with it.
             with suppress(BlockingIOError):
@@ -411,16 +427,17 @@ class Crew:
                 os.write(self._pipes.queue, bytes([ticket.place]) * len(board.waiting(ticket.place)))
         return was_about
 
-    def _set_aside(self, subject: int, code: int) -> None:
+    def _tell_aside(self) -> None:
         """Let no worker touch again what has ended two of them."""
-        count = int(self._board.aside_count[0])
-        if subject not in self._board.aside[:count, 0] and count < boards.MOST_ASIDE:
-            self._board.aside[count] = subject, code
-            self._board.aside_count[0] = count + 1
+        told = [*self._tally.aside.items()][: boards.MOST_ASIDE]
+        self._board.aside[: len(told)] = np.reshape(told, (-1, 2))
+        self._board.aside_count[0] = len(told)
 
     def _ended(self, process: Process) -> int:
         """Take a worker that has ended, or is about to, off the list; return its exit code."""
         code = process.wait(_PATIENCE_S)
+        # It may have told of an error that nobody has waited for yet, and left.
+        process.hear(self._errors)
         self._poll.unregister(process.errors)
         self._workers[process.number] = None
         process.close()
@@ -498,6 +515,8 @@ class Crew:
         until = time.monotonic() + _PATIENCE_S
         while not self._errors.get(ticket.number, {}).keys() >= set(failed):
             with self._lock:
+                if self.is_closed:
+                    raise ClosedError
                 self._listen()
             if time.monotonic() > until:
                 raise WorkerError("a worker process failed, and what it said of it was lost.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -103,7 +104,7 @@ class OrderedThreads(Generic[T]):
         """Stop, and wait until the threads have ended.
 
         Args:
-            timeout_s: How long each is waited for, where one of them may never end.
+            timeout_s: How long that may take, where one of them may never end.
         """
         self._state.stop()
         self._state.join(timeout_s)
@@ -152,9 +153,10 @@ class _State(Generic[T]):
             awaited.ended.put(False)
 
     def join(self, timeout_s: float | None = None) -> None:
+        until = None if timeout_s is None else time.monotonic() + timeout_s
         for thread in list(self._threads):
             if thread is not threading.current_thread() and thread.ident is not None:
-                thread.join(timeout_s)
+                thread.join(None if until is None else max(0.0, until - time.monotonic()))
 
     def next_ended(self, look: Callable[[T], None]) -> Job[T]:
         self.start_threads()
@@ -238,5 +240,6 @@ def _close_all() -> None:
     """End all threads while the interpreter is whole: C code must not return into a half-dead one."""
     for state in list(_running):
         state.stop()
+    until = time.monotonic() + _EXIT_WAIT_S
     for state in list(_running):
-        state.join(_EXIT_WAIT_S)
+        state.join(max(0.0, until - time.monotonic()))
