@@ -294,7 +294,11 @@ class ColumnRun(Run):
             if not self.is_usable:
                 raise ClosedError
             self._gather()
-        ready = self._ready.popleft()
+        try:
+            ready = self._ready.popleft()
+        except IndexError:
+            # Another thread has closed it meanwhile.
+            raise ClosedError from None
         batch = self._cut_out(ready) if isinstance(ready, int) else ready
         if not self._ready and self.is_usable:
             self._count()
@@ -528,10 +532,12 @@ class ProcessRun(Run):
             raise ClosedError
         try:
             self._hand_in()
-            if not self._pending:
+            # If another thread stops this run meanwhile, this one is to know what it waits for.
+            pending = self._pending
+            if not pending:
                 return self._make_here()
-            made = self._waited_for(*self._pending[0])
-            self._pending.popleft()
+            made = self._waited_for(*pending[0])
+            pending.popleft()
             self._hand_in()
             return self._handed_over(made)
         except crew.ClosedError:
@@ -541,12 +547,13 @@ class ProcessRun(Run):
 
     def stop(self) -> None:
         self._process = None
-        while self._pending:
-            self._crew.drop(self._pending.popleft()[0])
+        pending, self._pending = self._pending, deque()
+        for ticket, _ in list(pending):
+            self._crew.drop(ticket)
 
     def _hand_in(self) -> None:
         """Hand batches in until as many are under way as may be."""
-        while self._next is not None and len(self._pending) < self._ahead:
+        while self._next is not None and self.is_usable and len(self._pending) < self._ahead:
             number = self._next
             if number > _MOST_NUMBER:
                 return
@@ -571,6 +578,9 @@ class ProcessRun(Run):
     def _waited_for(self, ticket: Ticket, made: Made) -> Made:
         """Return a batch that was handed in, once it has been made."""
         made.receipts, errors = self._crew.wait(ticket)
+        # Of a job that was dropped, workers pass over what they have not begun.
+        if not self.is_usable:
+            raise ClosedError
         for task, error in errors.items():
             if not isinstance(error, BadSlotsError):
                 raise error
@@ -583,14 +593,15 @@ class ProcessRun(Run):
         rows = self._recipe.rows(number)
         if not self._submit(number, rows):
             return make_fresh(self._recipe, number, fatal=self._crew.fatal())
-        made = self._waited_for(*self._pending[-1])
-        self._pending.pop()
+        pending = self._pending
+        made = self._waited_for(*pending[-1])
+        pending.pop()
         return made
 
     def _make_here(self) -> Batch:
         """Return the next batch, made in this thread: other runs have all the room there is."""
         number = self._next
-        if number is None:
+        if number is None or not self.is_usable:
             raise ClosedError
         buffers = self._pool.lease(self._recipe.batch_size)
         rows, fatal = self._rows(number), self._crew.fatal()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -220,6 +221,38 @@ def test_a_pass_goes_on_though_another_ones_workers_kept_dying(monkeypatch: pyte
             list(one)
         found = np.concatenate([batch[0].ravel() for batch in other])
     assert found.tolist() == list(range(10, 400))
+
+
+@pytest.mark.parametrize("ending", ["stop", "close"])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_pass_that_another_thread_ends_begins_anew_where_it_was(
+    ending: str, is_late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a callback of fit does that closes its loader: no batch is another one, or half of one."""
+    data = mf.Dataset({"x": np.arange(60.0)[:, None]}, inputs=mf.Array("x", preprocess=slowly))
+    with mf.Feed(data, 4, shuffle=True, processes=1, workers=1) as feed:
+        waits: list[int] = []
+
+        def end() -> None:
+            if ending == "close":
+                feed.close()
+            for run in list(feed._borrowed):
+                run.stop()
+
+        def wait(crew: crew.Crew, ticket: crew.Ticket) -> Any:
+            waits.append(ticket.number)
+            thread = threading.Thread(target=end if len(waits) % 4 == 0 else lambda: None)
+            found = of_crew(crew, ticket) if is_late else None
+            thread.start()
+            thread.join()
+            return found if is_late else of_crew(crew, ticket)
+
+        of_crew = crew.Crew.wait
+        monkeypatch.setattr(crew.Crew, "wait", wait)
+        for step in range(len(feed)):
+            assert_same(feed.take(0, step), feed.batch(0, step))
+        for step, batch in enumerate(feed):
+            assert_same(batch, feed.batch(0, step))
 
 
 def slowly(values: np.ndarray) -> np.ndarray:
