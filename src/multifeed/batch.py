@@ -253,7 +253,9 @@ class Plan:
             pipeline = augmentation.pipelines[name]
             begin = perf_counter()
             try:
-                spot.enter(row, self._numbers[name])
+                spot.place[0], spot.place[1] = row, self._numbers[name]
+                if row in spot.fatal:
+                    spot.refuse(row)
                 filled = pipeline.reader.fill(row)
                 if filled is not None:
                     augmentation.fill(name, filled, places)
@@ -348,11 +350,15 @@ class Plan:
     ) -> list[Told]:
         """Write rows of a field to their places; return what the reader told of each."""
         told: list[Told] = []
-        row, number, end = 0, self._numbers[name], perf_counter()
+        at, fatal = spot.place, spot.fatal
+        at[1] = self._numbers[name]
+        row, end = 0, perf_counter()
         reader.expect(rows)
         try:
             for row, place in zip(rows.tolist(), places, strict=True):
-                spot.enter(row, number)
+                at[0] = row
+                if row in fatal:
+                    spot.refuse(row)
                 begin = end
                 loaded = reader.load(row)
                 between = perf_counter()

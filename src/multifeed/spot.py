@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from multifeed.errors import BadValue
 
@@ -21,28 +21,25 @@ class Place(Protocol):
 class Spot:
     """Where a thread is: the row that it reads, and the number of the field.
 
+    Whoever reads writes the row to ``place[0]``, each time before it does, and the field to
+    ``place[1]``; a row that is `fatal` it must `refuse`. That is not a method, since samples of a
+    microsecond would take half as long again.
+
     Args:
         place: Where it says so: two whole numbers.
         fatal: By row, how the last worker process ended that has read it: such rows are read no more.
     """
 
-    __slots__ = ("_fatal", "_place")
+    __slots__ = ("fatal", "place")
 
     def __init__(self, place: Place | None = None, fatal: Mapping[int, str] | None = None) -> None:
-        self._place: Place = [NO_ROW, 0] if place is None else place
-        self._fatal = {} if fatal is None else fatal
+        self.place: Place = [NO_ROW, 0] if place is None else place
+        self.fatal = {} if fatal is None else fatal
 
-    def enter(self, row: int, field: int) -> None:
-        """Say that a row of a field will be read now.
-
-        Raises:
-            BadValue: If that has ended worker processes.
-        """
-        self._place[0] = row
-        self._place[1] = field
-        if row in self._fatal:
-            raise BadValue(
-                f"has ended two worker processes, the last one {self._fatal[row]}",
-                "Read data[row] in a process that may end to see why; or leave the row out: "
-                'data.select, or on_error="drop" or "mask".',
-            )
+    def refuse(self, row: int) -> NoReturn:
+        """Say that a row is not read, since that has ended worker processes."""
+        raise BadValue(
+            f"has ended two worker processes, the last one {self.fatal[row]}",
+            "Read data[row] in a process that may end to see why; or leave the row out: "
+            'data.select, or on_error="drop" or "mask".',
+        )

@@ -247,8 +247,11 @@ class Crew:
                         raise ClosedError
                     if not self._board.has_ended(ticket.place):
                         self._listen()
-            failed = np.flatnonzero(self._board.flags[ticket.place] == boards.FAILED)
-            errors = self._errors_of(ticket, failed.tolist()) if len(failed) else {}
+            flags = self._board.flags[ticket.place].tobytes()
+            errors = {}
+            if boards.FAILED in flags:
+                failed = [task for task, flag in enumerate(flags) if flag == boards.FAILED]
+                errors = self._errors_of(ticket, failed)
             return int(self._board.receipts[ticket.place].sum()), errors
         finally:
             self.drop(ticket)
