@@ -234,6 +234,9 @@ class Feed:
         else:
             keep_bytes = max(_KEEP_BYTES, (self.prefetch + 4) * batch_bytes)
             self._pool = Pool(specs, keep_bytes, data.family.free)
+        # Whether large fields that lie in memory are gathered ahead, on threads. A host that works on
+        # while it asks for the next batch has no use for it.
+        self.gathers_ahead = True
         self._timeout_s = None if timeout_s is None else float(timeout_s)
         self._crew_tally: crews.Tally | None = None
         self._meters = [Meter(specs)]
@@ -609,7 +612,7 @@ class Feed:
                 ahead=self.prefetch,
             )
         gathered = recipe.plan.gathered_row_bytes * recipe.batch_size
-        if recipe.plan.reads_samples or gathered >= _WORTH_A_THREAD:
+        if recipe.plan.reads_samples or (self.gathers_ahead and gathered >= _WORTH_A_THREAD):
             return ThreadRun(
                 recipe,
                 pool,

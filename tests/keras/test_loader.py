@@ -540,3 +540,15 @@ def test_weights_are_of_samples_whatever_a_target_is(shape: tuple[int, ...], how
     np.testing.assert_allclose(found["copy_loss"], (error * weights).sum() / 8, rtol=1e-4)
     by_class = np.where(kind == 0, 3.0, 1.0) if how == "class_weight" else np.ones(count)
     np.testing.assert_allclose(found["kind_loss"], np.log(2) * by_class.sum() / 8, rtol=1e-4)
+
+
+def test_large_columns_are_gathered_where_that_suits_the_backend() -> None:
+    """On JAX in the thread that asks, on the others ahead of it; the batches are the same."""
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 128, 128, 3), np.uint8)
+    data = mf.Dataset({"x": pixels, "y": np.arange(64.0)}, inputs=mf.Array("x"), targets=mf.Numeric("y"))
+    with mf.Loader(data, 32, shuffle=True, seed=3) as loader:
+        seen = {thread.name for thread in threading.enumerate()}
+        for step, (x, _) in enumerate(loader):
+            seen |= {thread.name for thread in threading.enumerate()}
+            assert (x == loader.batch(0, step)[0]).all()
+    assert ("multifeed" in seen) == (keras.config.backend() != "jax")

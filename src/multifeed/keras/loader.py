@@ -92,6 +92,8 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
             prefetch_bytes=prefetch_bytes,
             timeout_s=timeout_s,
         )
+        # JAX dispatches a step and asks for the next batch at once: its caller's thread has the time.
+        self.feed.gathers_ahead = keras.config.backend() != "jax"
         self.last_error: BaseException | None = None
         # Keras makes an adapter for each call of fit, evaluate and predict. Each has its own pass, so
         # an evaluate inside fit, or the prefetch thread of a fit that was stopped, disturbs nobody.
