@@ -545,9 +545,9 @@ class Dataset:
     def replaced(self, rows: Collection[int]) -> Dataset:
         """Return as many samples, where each of some rows is replaced by the next one that is not."""
         index = np.arange(len(self))
-        good = np.setdiff1d(index, list(rows))
-        for row in rows:
-            index[row] = good[np.searchsorted(good, row) % len(good)]
+        bad = np.fromiter(rows, np.int64)
+        good = np.setdiff1d(index, bad)
+        index[bad] = good[np.searchsorted(good, bad) % len(good)]
         return self.select(index)
 
     def move_rows(self, mover: Callable[[pa.Table], pa.Table]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from multifeed.errors import BadValue, StateError, lines, near
 from multifeed.fields.base import Field, Learned, Link
-from multifeed.files import read_file
+from multifeed.files import read_file, whole_file
 from multifeed.table import Columns
 
 # Of the file that `write_state` writes.
@@ -90,15 +90,8 @@ def write_state(
             )
         )
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            json.dump(state, file, indent=1, ensure_ascii=False, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(target, temporary) as file:
+        file.write(json.dumps(state, indent=1, ensure_ascii=False, allow_nan=False).encode())
 
 
 def read_state(

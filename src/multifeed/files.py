@@ -1,11 +1,15 @@
-"""Reading whole files: regular ones only, and only from where they may lie."""
+"""Files as a whole: regular ones are read, only from where they may lie; new ones are there or not."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import BinaryIO
 
 from multifeed.errors import BadValue
 
@@ -168,3 +172,38 @@ def _kind(mode: int) -> str:
         stat.S_IFBLK: "a device",
     }
     return names.get(stat.S_IFMT(mode), "something else")
+
+
+@contextmanager
+def whole_file(target: Path, temporary: Path) -> Iterator[BinaryIO]:
+    """Open a file to be written, which is there once all of it has reached the disk, or not at all.
+
+    Args:
+        target: The file; one that is there is replaced.
+        temporary: What it is called meanwhile, in the same folder.
+
+    Raises:
+        OSError: If it cannot be written; what there was stays.
+    """
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            # Before the rename, which may otherwise reach the disk first.
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let the names of a folder reach the disk."""
+    # Windows cannot open folders.
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

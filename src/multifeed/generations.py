@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from multifeed.cache.shards import sync_folder
 from multifeed.errors import MultifeedWarning, StateError, lines
+from multifeed.files import whole_file
 
 Array = np.ndarray[Any, Any]
 
@@ -63,16 +63,8 @@ class Generations:
         numbers = [int(each.name[11:21]) for each in self._files()]
         target = self.folder / f"generation-{max(numbers, default=-1) + 1:010}.npz"
         temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}")
-        try:
-            with temporary.open("xb") as file:
-                _write(file, note, arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(self.folder)
+        with whole_file(target, temporary) as file:
+            _write(file, note, arrays)
         kept = {target, self._intact}
         torn = [each for each in self.folder.iterdir() if _TORN.fullmatch(each.name)]
         for file_name in [*self._files(), *torn]:

@@ -34,7 +34,6 @@ from multifeed.cache.shards import (
     schema_of,
     shard_bytes,
     sweep,
-    sync_folder,
     write_shard,
 )
 from multifeed.dataset import Dataset
@@ -43,6 +42,7 @@ from multifeed.family import learned_by
 from multifeed.fields.base import Field, Learned, Link, PerSample
 from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.fields.shared import at_least_one, one_of
+from multifeed.files import sync_folder
 from multifeed.keys import Keys
 from multifeed.progress import bars_on_terminal
 from multifeed.workers.cpus import usable_cpus

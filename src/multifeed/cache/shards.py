@@ -243,17 +243,6 @@ def sweep(folder: Path) -> None:
             path.unlink()
 
 
-def sync_folder(folder: Path) -> None:
-    """Let the names of a folder reach the disk."""
-    # Windows cannot open folders.
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def found_in(folder: Path) -> dict[int, tuple[str, int]]:
     """Return by number the name of each shard in a folder, and its size in bytes."""
     found: dict[int, tuple[str, int]] = {}

@@ -32,7 +32,8 @@ from multifeed.workers import worker as workers
 from multifeed.workers.board import Board, Claiming, Layout
 from multifeed.workers.memory import Packed, SharedFile, no_room
 from multifeed.workers.process import Pipes, Process
-from multifeed.workers.watch import LOOK_S, Watch
+from multifeed.workers.threads import LOOK_S
+from multifeed.workers.watch import Watch
 
 # How many workers are started anew after a death, before that is an error: so many in an epoch, and one
 # more for each of so many jobs.

@@ -23,7 +23,7 @@ T = TypeVar("T")
 IDLE_S = 10.0
 # Seconds that the exit of the interpreter waits for tasks that are running.
 _EXIT_WAIT_S = 5.0
-# Seconds between two looks at a job that is waited for.
+# Seconds between two looks at what is waited for, here and in worker processes.
 LOOK_S = 0.1
 
 

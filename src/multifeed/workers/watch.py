@@ -7,9 +7,8 @@ import time
 import numpy as np
 
 from multifeed.workers.board import NOBODY, Board
+from multifeed.workers.threads import LOOK_S
 
-# Seconds between two looks at the board.
-LOOK_S = 0.1
 # Seconds that workers are given to begin at least, whatever the time limit of a task.
 _BEGIN_S = 30.0
 
