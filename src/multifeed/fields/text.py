@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from multifeed.errors import BadValue, DeclarationError, NotAdaptedError, lines
+from multifeed.extras import package
 from multifeed.fields.base import Field, Learned, PerSample, Remark
 from multifeed.fields.rows import Cells, NDArray, Rows, Source
 from multifeed.fields.shared import (
@@ -552,14 +553,5 @@ def _within(ids: NDArray, size: int) -> bool:
 
 
 def _package() -> Any:
-    """Return the package that does the work; it is an extra."""
-    try:
-        import tokenizers
-    except ImportError as error:
-        raise DeclarationError(
-            lines(
-                "mf.Text is run by the package tokenizers, which is not installed.",
-                'Run pip install "multifeed[text]".',
-            )
-        ) from error
-    return tokenizers
+    """Return the package that does the work."""
+    return package("tokenizers", extra="text", of="mf.Text")
