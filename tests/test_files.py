@@ -11,7 +11,9 @@ import pytest
 
 from multifeed import files
 from multifeed.errors import BadValue
-from multifeed.files import Folder, read_file
+from multifeed.fields.handles import Handles
+from multifeed.files import open_file, read_file
+from multifeed.folder import Folder, PartName, part_of
 
 REPLACE = "Replace the file, or leave the row out with data.select."
 
@@ -35,23 +37,99 @@ def test_a_file_is_read_whole_in_pieces(tmp_path: Path, monkeypatch: pytest.Monk
     """Where one call returns less than was asked for, as it does above 2 GiB."""
     content = os.urandom(1000)
     (tmp_path / "x").write_bytes(content)
-    read = os.read
-    monkeypatch.setattr(files.os, "read", lambda handle, size: read(handle, min(size, 300)))
+    read = os.pread
+    monkeypatch.setattr(
+        files.os, "pread", lambda handle, size, start: read(handle, min(size, 300), start)
+    )
     assert read_file(f"{tmp_path}/x") == content
 
 
-def test_a_file_that_shrinks_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left of it; whoever decodes it will say that it is damaged."""
+def test_a_file_that_shrinks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of it would be something else."""
     path = tmp_path / "x"
     path.write_bytes(bytes(1000))
-    read = os.read
+    read = os.pread
 
-    def shrink(handle: int, size: int) -> bytes:
+    def shrink(handle: int, size: int, start: int) -> bytes:
         os.truncate(path, 400)
-        return read(handle, size)
+        return read(handle, size, start)
 
-    monkeypatch.setattr(files.os, "read", shrink)
-    assert read_file(str(path)) == bytes(400)
+    monkeypatch.setattr(files.os, "pread", shrink)
+    assert refused(lambda: read_file(str(path))) == (
+        "has shrunk while it was read, to 400 bytes",
+        REPLACE,
+    )
+
+
+def test_any_part_of_a_file_is_read(tmp_path: Path) -> None:
+    """By place and size, and as a file object; what lies beyond its end is refused."""
+    content = os.urandom(200_000)
+    (tmp_path / "x").write_bytes(content)
+    with open_file(f"{tmp_path}/x") as file:
+        assert (file.size, file.read(7, 100), file.read(199_990)) == (
+            len(content),
+            content[7:107],
+            content[-10:],
+        )
+        stream = file.stream()
+        assert (stream.seek(-5, os.SEEK_END), stream.read()) == (199_995, content[-5:])
+        assert (stream.seek(150_000), stream.read(3)) == (150_000, content[150_000:150_003])
+        assert Path(str(file.path)).read_bytes() == content
+        reason = "ends after 200,000 bytes, where 2 are to be read from byte 199,999 on"
+        assert refused(lambda: file.read(199_999, 2)) == (reason, REPLACE)
+
+
+def test_a_name_may_be_that_of_a_part_of_a_file(tmp_path: Path) -> None:
+    """Such as a member of an archive; it is read in place, and cannot reach beyond its file."""
+    (tmp_path / "a::1.tar").write_bytes(b"0123456789")
+    folder = Folder(str(tmp_path), True)
+    name = str(PartName("a::1.tar", "deep::b@2.jpg", 3, 4))
+    assert name == "a::1.tar::deep::b@2.jpg@3+4"
+    assert folder.read(str(PartName("a::1.tar", "x", 3, 4))) == b"3456"
+    with folder.open(str(PartName("a::1.tar", "", 2, 8))) as file:
+        assert (file.size, file.path, file.read(1, 2), file.stream().read()) == (
+            8,
+            None,
+            b"34",
+            b"23456789",
+        )
+    assert refused(lambda: folder.read("a::1.tar::x@8+3")) == (
+        "ends after 10 bytes, where a part of it reaches to 11",
+        "It has changed since its parts were listed: list them again.",
+    )
+    assert refused(lambda: folder.read("../a.tar::x@0+1"))[0].startswith("leads out of the folder")
+    assert (part_of("a.npz::scan"), part_of("photo@2+2"), part_of("a::b@1+")) == (None, None, None)
+
+
+def test_the_files_of_a_folder_are_listed(tmp_path: Path) -> None:
+    """Sorted, without its folders, and confined as they are."""
+    (tmp_path / "series" / "deep").mkdir(parents=True)
+    for name in "ba":
+        (tmp_path / "series" / name).write_bytes(b"1")
+    folder = Folder(str(tmp_path), True)
+    assert folder.names("series") == ["series/a", "series/b"]
+    assert refused(lambda: folder.names("none")) == (
+        "cannot be listed (No such file or directory)",
+        REPLACE,
+    )
+    assert refused(lambda: folder.names(".."))[0].startswith("leads out of the folder")
+
+
+def test_handles_stay_open_until_the_file_is_another(tmp_path: Path) -> None:
+    """A few for each thread; what is evicted or replaced is closed."""
+    for name in "abcdef":
+        (tmp_path / name).write_bytes(name.encode())
+    folder, handles = Folder(str(tmp_path), True), Handles(Folder.open)
+    first = handles.get(folder, "a")
+    assert handles.get(folder, "a") is first
+    (tmp_path / "new").write_bytes(b"new")
+    (tmp_path / "new").replace(tmp_path / "a")
+    assert handles.get(folder, "a").read() == b"new"
+    assert not os.path.exists(f"/proc/self/fd/{first._handle}")
+    second = handles.get(folder, "b")
+    for name in "cdef":
+        handles.get(folder, name)
+    assert second._handle == -1
 
 
 @pytest.mark.timeout(10)
@@ -96,10 +174,10 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
             name_there = name if folder.confined else f"{tmp_path}/{name}"
             assert refused(lambda f=folder, n=name_there: f.read(n)) == (reason, REPLACE)
 
-    def fail(handle: int, size: int) -> bytes:
+    def fail(handle: int, size: int, start: int) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(files.os, "read", fail)
+    monkeypatch.setattr(files.os, "pread", fail)
     reason = refused(lambda: read_file(f"{tmp_path}/x"))[0]
     assert reason == "cannot be read (Input/output error)"
 
@@ -108,10 +186,10 @@ def test_a_file_larger_than_memory_is_told(tmp_path: Path, monkeypatch: pytest.M
     """With its size."""
     (tmp_path / "x").write_bytes(bytes(12_345))
 
-    def no_memory(handle: int, size: int) -> bytes:
+    def no_memory(handle: int, size: int, start: int) -> bytes:
         raise MemoryError
 
-    monkeypatch.setattr(files.os, "read", no_memory)
+    monkeypatch.setattr(files.os, "pread", no_memory)
     reason = refused(lambda: read_file(f"{tmp_path}/x"))[0]
     assert reason == "does not fit into memory (12,345 bytes)"
 

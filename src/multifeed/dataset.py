@@ -147,8 +147,10 @@ class Dataset:
         self.fields: dict[str, Field] = {}
         input_names = named("inputs", inputs, self.fields)
         target_names = None if targets is None else named("targets", targets, self.fields)
-        linked(self.fields)
         columns = self.source.columns
+        for name, field in self.fields.items():
+            self.fields[name] = field.settled(columns)
+        linked(self.fields)
         for name, field in self.fields.items():
             check_field(name, field, columns)
         self.structure = Structure(input_names, target_names, None)

@@ -1,15 +1,17 @@
-"""Files as a whole: regular ones are read, only from where they may lie; new ones are there or not."""
+"""Files: regular ones are read, as a whole or in part; new ones are there whole or not at all."""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import stat
+import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Self
 
 from multifeed.errors import BadValue
 
@@ -19,8 +21,10 @@ REPLACE = "Replace the file, or leave the row out with data.select."
 # of it in memory. An image of that many bytes has too many pixels anyhow.
 MAX_FILE_BYTES = 2**31
 
-# No system opens a longer name, and to follow one folder by folder takes a time that is its square.
-_LONGEST_NAME = 32_767 if os.name == "nt" else 4_096
+# What a library that reads in small pieces gets at once.
+_BUFFER_BYTES = 2**16
+
+_SEEKING = threading.Lock()
 
 # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come; without O_NOCTTY, a
 # terminal may become that of the process. Windows knows neither, but would translate line ends.
@@ -29,57 +33,156 @@ _FLAGS = (
 )
 
 
-@dataclass(frozen=True)
-class Folder:
-    """Where file names start.
+class File(ABC):
+    """A file, open, of which any part can be read; several threads may do so at once.
 
     Args:
-        start: Folder that relative names start from; None for the working directory.
-        confined: Whether names must stay under it, symbolic links followed.
-        base: Where `start`, and names without one, start from; None for the working directory.
+        size: Its bytes.
     """
 
-    start: str | None
-    confined: bool
-    base: str | None = None
+    def __init__(self, size: int) -> None:
+        self.size = size
 
-    def path(self, name: str) -> str:
-        """Return the path of a file name."""
-        return name if self.start is None else os.path.join(self.start, name)
-
-    def read(self, name: str) -> bytes:
-        """Return the content of a file.
+    @abstractmethod
+    def read(self, start: int = 0, count: int | None = None) -> bytes:
+        """Return exactly `count` bytes from byte `start` on, by default all to the end.
 
         Raises:
-            BadValue: If the name leaves the folder, or is not that of a readable regular file with
-                content.
+            BadValue: If there are not so many, they are more than `MAX_FILE_BYTES`, or they cannot be
+                read.
         """
-        path = self.path(name)
-        if self.base is not None:
-            path = os.path.join(self.base, path)
-        if not self.confined:
-            return read_file(path)
-        # Before it is opened, which can have effects, as with a device; and as it was opened.
-        self._refuse_outside(path)
-        return read_file(path, self._top)
 
-    @cached_property
-    def _top(self) -> str:
-        return os.path.realpath(self.start or ".")
+    @abstractmethod
+    def close(self) -> None:
+        """Let it go."""
 
-    def _refuse_outside(self, path: str) -> None:
-        if "\0" in path or len(path) > _LONGEST_NAME:
-            return  # No file has such a name: opening it says so.
+    @property
+    def path(self) -> str | None:
+        """A path under which libraries can open this very file while it is open here.
+
+        None if there is none: it is a part of another file, or far away.
+        """
+        return None
+
+    def stream(self) -> io.BufferedReader:
+        """Return it as a file object that can be read and sought in; closing that leaves this open."""
+        return io.BufferedReader(_Stream(self), _BUFFER_BYTES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class _Stream(io.RawIOBase):
+    def __init__(self, file: File) -> None:
+        self._file, self._at = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = (0, self._at, self._file.size)[whence]
+        if start + offset < 0:
+            raise OSError(errno.EINVAL, "a place before the beginning of a file")
+        self._at = start + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        count = max(0, min(len(buffer), self._file.size - self._at))
+        buffer[:count] = self._file.read(self._at, count)
+        self._at += count
+        return count
+
+
+class _LocalFile(File):
+    def __init__(self, handle: int, size: int, path: str) -> None:
+        super().__init__(size)
+        self._handle, self._path = handle, path
+
+    def read(self, start: int = 0, count: int | None = None) -> bytes:
+        count = max(0, self.size - start) if count is None else count
+        refuse_beyond(start, count, self.size)
         try:
-            found = _real_path(path)
+            data = _read_all(self._handle, start, count)
         except OSError as error:
-            # A link has been exchanged while it was followed.
-            raise BadValue(f"cannot be opened ({error.strerror})", REPLACE) from error
-        _refuse_unless_under(self._top, found)
+            raise BadValue(f"cannot be read ({error.strerror})", REPLACE) from error
+        except MemoryError as error:
+            raise BadValue(f"does not fit into memory ({count:,} bytes)", REPLACE) from error
+        if len(data) < count:
+            raise BadValue(f"has shrunk while it was read, to {start + len(data):,} bytes", REPLACE)
+        return data
+
+    def close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+        self._handle = -1
+
+    @property
+    def path(self) -> str | None:
+        # What has been looked at is opened again, whatever its name leads to by now.
+        here = f"/proc/self/fd/{self._handle}"
+        return here if os.path.exists(here) else self._path
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Part(File):
+    """Some consecutive bytes of another file, as a file.
+
+    Args:
+        whole: The other file, which is closed with this one.
+        start: Where it begins in that.
+        size: Its bytes.
+
+    Raises:
+        BadValue: If the other file ends before it.
+    """
+
+    def __init__(self, whole: File, start: int, size: int) -> None:
+        super().__init__(size)
+        self._whole, self._start = whole, start
+        if start + size > whole.size:
+            raise BadValue(
+                f"ends after {whole.size:,} bytes, where a part of it reaches to {start + size:,}",
+                "It has changed since its parts were listed: list them again.",
+            )
+
+    def read(self, start: int = 0, count: int | None = None) -> bytes:  # noqa: D102 - see File
+        count = max(0, self.size - start) if count is None else count
+        refuse_beyond(start, count, self.size)
+        return self._whole.read(self._start + start, count)
+
+    def close(self) -> None:  # noqa: D102 - see File
+        self._whole.close()
+
+
+def refuse_beyond(start: int, count: int, size: int) -> None:
+    """Raise unless a file of `size` bytes has `count` bytes from `start` on, which are not too many."""
+    if start < 0 or count < 0 or start + count > size:
+        raise BadValue(
+            f"ends after {size:,} bytes, where {count:,} are to be read from byte {start:,} on", REPLACE
+        )
+    if count > MAX_FILE_BYTES:
+        raise BadValue(f"has {count:,} bytes, where at most {MAX_FILE_BYTES:,} are read", REPLACE)
 
 
 def read_file(path: str, top: str | None = None) -> bytes:
-    """Return the content of a regular file; never blocks on a pipe or a device.
+    """Return the content of a regular file; see `open_file`."""
+    with open_file(path, top) as file:
+        return file.read()
+
+
+def open_file(path: str, top: str | None = None) -> File:
+    """Open a regular file; never blocks on a pipe or a device.
 
     Args:
         path: The file.
@@ -97,7 +200,7 @@ def read_file(path: str, top: str | None = None) -> bytes:
         raise BadValue(f"cannot be opened ({reason})", REPLACE) from error
     try:
         if top is not None:
-            _refuse_unless_under(top, _place_of(handle, path))
+            refuse_unless_under(top, _place_of(handle, path))
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise BadValue(
@@ -106,31 +209,32 @@ def read_file(path: str, top: str | None = None) -> bytes:
             )
         if not status.st_size:
             raise BadValue("is empty (0 bytes)", REPLACE)
-        if status.st_size > MAX_FILE_BYTES:
-            raise BadValue(
-                f"has {status.st_size:,} bytes, where at most {MAX_FILE_BYTES:,} are read", REPLACE
-            )
-        return _read_all(handle, status.st_size)
-    except OSError as error:
-        raise BadValue(f"cannot be read ({error.strerror})", REPLACE) from error
-    except MemoryError as error:
-        raise BadValue(f"does not fit into memory ({status.st_size:,} bytes)", REPLACE) from error
-    finally:
+    except BaseException as error:
         os.close(handle)
+        if isinstance(error, OSError):
+            raise BadValue(f"cannot be read ({error.strerror})", REPLACE) from error
+        raise
+    return _LocalFile(handle, status.st_size, path)
 
 
-def _read_all(handle: int, size: int) -> bytes:
-    data = os.read(handle, size)
-    if len(data) == size:
-        return data
+def _read_all(handle: int, start: int, count: int) -> bytes:
+    data = _read_at(handle, start, count)
     # One read returns at most 2 GiB on Linux, and less where the file shrank meanwhile.
-    pieces = [data]
-    while pieces[-1] and sum(map(len, pieces)) < size:
-        pieces.append(os.read(handle, size - sum(map(len, pieces))))
-    return b"".join(pieces)
+    while len(data) < count and (more := _read_at(handle, start + len(data), count - len(data))):
+        data += more
+    return data
 
 
-def _refuse_unless_under(top: str, path: str) -> None:
+def _read_at(handle: int, start: int, count: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(handle, count, start)
+    with _SEEKING:  # Windows: a place and a read are two calls
+        os.lseek(handle, start, os.SEEK_SET)
+        return os.read(handle, count)
+
+
+def refuse_unless_under(top: str, path: str) -> None:
+    """Raise if a path leads out of the folder of its table; links have been followed."""
     if not path.startswith(os.path.join(top, "")):
         raise BadValue(
             f"leads out of the folder of its table, {top!r}",
@@ -147,20 +251,6 @@ def _place_of(handle: int, path: str) -> str:
         # Only Linux tells. Elsewhere the name is followed once more, which closes the gap but for a
         # link that is exchanged twice.
         return os.path.realpath(path)
-
-
-def _real_path(path: str) -> str:
-    """Return a path with its links followed, as `os.path.realpath` at a tenth of its price."""
-    folder, name = os.path.split(path)
-    if name in ("", os.curdir, os.pardir) or os.path.islink(path):
-        return os.path.realpath(path)
-    return os.path.join(_real_folder(folder), name)
-
-
-# Where a folder has become a link to elsewhere since, that shows when the file is open.
-@lru_cache(maxsize=4096)
-def _real_folder(folder: str) -> str:
-    return os.path.realpath(folder)
 
 
 def _kind(mode: int) -> str:

@@ -21,7 +21,7 @@ from PIL import Image as PILImage
 import multifeed as mf
 from multifeed import files
 from multifeed.errors import BadValue, DeclarationError, SampleError, StateError
-from multifeed.files import Folder
+from multifeed.folder import Folder
 
 pytestmark = pytest.mark.timeout(60)
 

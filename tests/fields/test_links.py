@@ -41,7 +41,7 @@ class TestSame:
 
     def test_a_file_is_decoded_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """However many copies there are of a field, its file is read once."""
-        from multifeed.files import Folder
+        from multifeed.folder import Folder
 
         reads: list[str] = []
         original = Folder.read

@@ -34,7 +34,7 @@ from multifeed.fields.shared import (
     whole_number,
     wrap,
 )
-from multifeed.files import Folder
+from multifeed.folder import Folder
 from multifeed.spec import Spec, fits
 from multifeed.table import Columns
 

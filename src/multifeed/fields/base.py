@@ -331,6 +331,13 @@ class Field(ABC):
         """The name it gets where no dict key gives one."""
         return self.reads[0] if len(self.reads) == 1 else type(self).__name__.lower()
 
+    def settled(self, columns: Columns) -> Self:
+        """Return the declaration with what it leaves to the columns decided, such as which it reads.
+
+        It is what a dataset keeps.
+        """
+        return self
+
     @abstractmethod
     def check(self, columns: Columns) -> None:
         """Raise `DeclarationError` if these columns cannot be read; looks at types, not at values."""

@@ -36,7 +36,7 @@ from multifeed.fields.shared import (
     wrap,
 )
 from multifeed.fields.watch import Watch
-from multifeed.files import Folder
+from multifeed.folder import Folder
 from multifeed.spec import Spec
 from multifeed.table import Columns, is_bytes
 

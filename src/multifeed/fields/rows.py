@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from multifeed.errors import BadValue
-from multifeed.files import Folder
+from multifeed.folder import Folder
 from multifeed.table import Columns
 
 if TYPE_CHECKING:
