@@ -43,6 +43,7 @@ from multifeed.errors import (
 from multifeed.feed import Feed
 from multifeed.fields.array import Array
 from multifeed.fields.category import Category
+from multifeed.fields.function import Function
 from multifeed.fields.image import Image
 from multifeed.fields.mask import Mask
 from multifeed.fields.numeric import Numeric
@@ -72,6 +73,7 @@ __all__ = [
     "DeclarationError",
     "Feed",
     "FrequencyMask",
+    "Function",
     "Image",
     "Loader",
     "Mask",

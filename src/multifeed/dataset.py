@@ -52,6 +52,7 @@ from multifeed.structure import (
     flat,
     linked,
     named,
+    settled,
 )
 from multifeed.table import as_columns, as_table, is_path, kind_of
 from multifeed.weights import (
@@ -148,8 +149,7 @@ class Dataset:
         input_names = named("inputs", inputs, self.fields)
         target_names = None if targets is None else named("targets", targets, self.fields)
         columns = self.source.columns
-        for name, field in self.fields.items():
-            self.fields[name] = field.settled(columns)
+        settled(self.fields, columns)
         linked(self.fields)
         for name, field in self.fields.items():
             check_field(name, field, columns)
@@ -171,7 +171,7 @@ class Dataset:
             # What is known after adapt alone are one-hot classes, of one axis.
             axes[name] = 0
             with suppress(NotAdaptedError):
-                axes[name] = axes_of(len(self.fields[name].spec(self.source.columns, None).shape))
+                axes[name] = axes_of(len(self.fields[name].spec_of(self.source.columns, None).shape))
         return axes
 
     def _warn_of_pixels(self, name: str, field: Field) -> None:
@@ -179,7 +179,7 @@ class Dataset:
         if not isinstance(field, Same) or field.dtype is not None:
             return
         with suppress(NotAdaptedError):
-            spec = field.spec(self.source.columns, None)
+            spec = field.spec_of(self.source.columns, None)
             if spec.dtype != "uint8":
                 return
             warnings.warn(
@@ -618,7 +618,7 @@ class Dataset:
     def _spec(self, name: str, field: Field) -> Spec:
         learned = learned_by(self.family.learned, name, field)
         try:
-            return field.spec(self.source.columns, learned)
+            return field.spec_of(self.source.columns, learned)
         except NotAdaptedError:
             raise _not_adapted(name, field) from None
 
@@ -699,7 +699,7 @@ class Dataset:
             if isinstance(field, Category):
                 found |= {f"kind of column {column!r}": kind_of(columns[column]) for column in read}
             with suppress(NotAdaptedError):
-                found[f"spec of {name!r}"] = field.spec(columns, None)
+                found[f"spec of {name!r}"] = field.spec_of(columns, None)
         return found
 
     def _part(self, rows: Array, family: Family, title: str) -> Dataset:

@@ -134,7 +134,7 @@ class _Ready:
         # One that is made from another field reads no column, and is bound to any rows.
         is_made = isinstance(field, Link) and not field.reads
         self._made = data.source.bind(field, self._learned) if is_made else None
-        self._spec = field.spec(columns, self._learned)
+        self._spec = field.spec_of(columns, self._learned)
         reads = {each for link in _chain(field) for each in columns.all_matching(link.reads)}
         # In the order of the table, which patterns follow.
         self._columns = {each: columns[each] for each in columns.names if each in reads}
@@ -201,7 +201,7 @@ class _Ready:
         """
         try:
             self._field.check(source.columns)
-            return self._field.spec(source.columns, self._learned) == self._spec
+            return self._field.spec_of(source.columns, self._learned) == self._spec
         except DeclarationError:
             return False
 

@@ -174,6 +174,15 @@ def linked(known: dict[str, Field]) -> None:
             raise DeclarationError(f"field {name!r}: {error}") from error
 
 
+def settled(known: dict[str, Field], columns: Columns) -> None:
+    """Let the columns decide what the fields leave to them; in place."""
+    for name, field in known.items():
+        try:
+            known[name] = field.settled(columns)
+        except DeclarationError as error:
+            raise DeclarationError(f"field {name!r}: {error}") from error
+
+
 def check_field(name: str, field: Field, columns: Columns) -> None:
     """Raise if the columns do not suit a field; the error names it."""
     try:
@@ -187,7 +196,7 @@ def check_field(name: str, field: Field, columns: Columns) -> None:
                     )
                 )
         field.check(columns)
-        field.spec(columns, None)
+        field.spec_of(columns, None)
     except NotAdaptedError:
         pass
     except DeclarationError as error:

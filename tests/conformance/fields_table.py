@@ -40,6 +40,7 @@ class Example:
         columns: Function of a folder that returns the columns; it may write files to the folder.
         file: The column of file names, where the field reads files.
         nullable: Whether the field reads one column that could have nulls.
+        is_plain: Whether any text is such a file, so that one that was cut or exchanged cannot be told.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Example:
     columns: Callable[[Path], Columns]
     file: str | None = None
     nullable: bool = True
+    is_plain: bool = False
 
     def dataset(self, folder: Path, **options: Any) -> mf.Dataset:
         """Return a dataset of this field alone, ready to be read."""
@@ -126,6 +128,14 @@ def npz_files(folder: Path) -> Columns:
     return {"file": [f"{name}::scan" for name in names]}
 
 
+def text_files(folder: Path, *, encoding: str = "utf-8") -> Columns:
+    """Write a text for each row."""
+    names = [f"text{number}.txt" for number in range(COUNT)]
+    for name, words in zip(names, TEXTS, strict=True):
+        (folder / name).write_bytes(f"{words}\n".encode(encoding))
+    return {"file": names}
+
+
 def memory(values: Any) -> Callable[[Path], Columns]:
     """Return a builder of one column that is in memory."""
     return lambda folder: {"values": values}
@@ -151,6 +161,16 @@ def columns_of(**columns: Any) -> Callable[[Path], Columns]:
 def halved(sample: np.ndarray) -> np.ndarray:
     """Return every other row, in floats: a preprocess that changes shape and dtype."""
     return sample[::2] / 2
+
+
+def spread(number: int, row: np.ndarray) -> np.ndarray:
+    """Return a row times a number: a function of two columns."""
+    return row * number
+
+
+def doubled(number: float) -> float:
+    """Return twice a number: a function of one column."""
+    return 2 * number
 
 
 def tokenizer() -> Tokenizer:
@@ -282,6 +302,23 @@ EXAMPLES = [
     ),
     Example("text-tokenizer", mf.Text("values", 5, tokenizer()), memory(TEXTS)),
     Example("text-preprocessed", mf.Text("values", 6, preprocess=halved), memory(TEXTS)),
+    Example(
+        "text-files", mf.Text("file", 6, tokenizer(), files=True), text_files, "file", is_plain=True
+    ),
+    Example(
+        "text-files-utf-16",
+        mf.Text("file", 5, tokenizer(), files=True, encoding="UTF-16"),
+        partial(text_files, encoding="utf-16"),
+        "file",
+        is_plain=True,
+    ),
+    Example(
+        "function",
+        mf.Function(["number", "row"], spread, mf.Spec((2, 3), "int16"), interpolation="nearest"),
+        columns_of(number=range(COUNT), row=TENSORS),
+        nullable=False,
+    ),
+    Example("function-scalar", mf.Function("values", doubled), memory(NUMBERS)),
     Example("weight", Weight("values"), memory(np.abs(NUMBERS))),
     Example("weight-ones", Ones(), memory(NUMBERS)),
 ]

@@ -81,7 +81,8 @@ def test_a_bad_sample_raises_as_without_a_cache(example: Example, tmp_path: Path
     (names,) = example.columns(tmp_path).values()
     whole = read(data)
     path = tmp_path / names[BAD].partition("::")[0]
-    path.write_bytes(b"none of ours")
+    # No file of any kind: no text in UTF-8 nor, with its odd number of bytes, in UTF-16 either.
+    path.write_bytes(b"none of ours \xff\xfe")
     cached = mf.cache(data, tmp_path / "cache", layout=layout)
     errors = []
     for each in (data, cached, cached.select(ROWS)):

@@ -287,7 +287,7 @@ def test_a_column_that_holds_no_text_is_told(column: Any, held: str) -> None:
     with pytest.raises(mf.DeclarationError) as caught:
         dataset(column, 4)
     assert str(caught.value) == (
-        f"field 'x': a Text column holds text; 'note' holds {held}.\n"
+        f"field 'x': a Text column holds text, or names of files; 'note' holds {held}.\n"
         "  Convert it to text; declare lists of token ids as mf.Array('note', pad_to=4)."
     )
 
@@ -369,6 +369,95 @@ def test_ids_may_be_changed_by_a_function() -> None:
     assert data.spec == ({"x": mf.Spec((4,), "int32")},)
 
 
+# Files ---------------------------------------------------------------------------------------------
+
+
+def in_files(folder: Path, contents: list[bytes | None], **options: Any) -> mf.Dataset:
+    """Return a dataset of one Text, called x, over a file for each content."""
+    names = [None if content is None else f"note{row}.txt" for row, content in enumerate(contents)]
+    for name, content in zip(names, contents, strict=True):
+        if name is not None and content is not None:
+            (folder / name).write_bytes(content)
+    field = mf.Text("note", 6, files=True, **options)
+    return mf.Dataset({"id": list("abcdefgh")[: len(names)], "note": names}, inputs={"x": field},
+                      key="id", root=folder)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [("utf-8", "utf-8"), ("UTF8", "utf-8-sig"), ("utf-16", "utf-16"), ("latin-1", "latin-1"),
+     ("cp1252", "cp1252")],
+)  # fmt: skip
+def test_texts_in_files_are_those_in_a_column(tmp_path: Path, encoding: str, written: str) -> None:
+    """In any encoding, with a mark at the beginning or none: the same words are learned and read."""
+    texts = ["Fièvre? Non.", "Douleur sévère!"]
+    data = in_files(tmp_path, [text.encode(written) for text in texts], encoding=encoding)
+    data.adapt()
+    plain = dataset(texts, 6)
+    assert data.learned("x") == plain.learned("x")
+    assert ids(data) == ids(plain)
+
+
+def test_nulls_and_joined_tables_teach_what_they_have(tmp_path: Path) -> None:
+    """A row without a file teaches nothing, and each file is read where its own table says."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    data = mf.concat(
+        [
+            in_files(tmp_path / "a", [b"no pain", None], missing="zero"),
+            in_files(tmp_path / "b", [b"pain", b"fever"], missing="zero"),
+        ]
+    )
+    data.adapt()
+    assert data.learned("x") == {"words": ["pain", "fever", "no"]}
+    assert ids(data) == [[4, 2, 0, 0, 0, 0], [0] * 6, [2, 0, 0, 0, 0, 0], [3, 0, 0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "reason"),
+    [
+        (b"fine\nbad \xff here", "utf-8",
+         "is no text in utf-8: byte 9, in line 2, is 0xff (invalid start byte)"),
+        (b"caf\xc3", "utf-8",
+         "is no text in utf-8: byte 3, in line 1, is 0xc3 (unexpected end of data)"),
+        ("wide".encode("utf-16-le"), "utf-8", "is no text in utf-8: character 1 is a zero byte"),
+        (bytes(10), "latin-1", "is no text in iso8859-1: it is all zeros"),
+        (b"abc", "utf-16", "is no text in utf-16: byte 2, in line 1, is 0x63 (truncated data)"),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_is_told_by_its_byte(
+    tmp_path: Path, content: bytes, encoding: str, reason: str
+) -> None:
+    """When it is read, and when words are learned from it."""
+    remedy = 'Pass encoding=, such as "utf-16" or "latin-1", if that is what it is; else replace it.'
+    data = in_files(tmp_path, [b"x\n", content], encoding=encoding, tokenizer=bert())
+    with pytest.raises(mf.SampleError) as caught:
+        data[1]
+    assert str(caught.value) == (
+        f"'x' of sample 'b' cannot be used: the file {reason}.\n"
+        f"  File: {tmp_path}/note1.txt (row 1).\n"
+        f"  {remedy}"
+    )
+    first = "x".encode(encoding)
+    with pytest.raises(mf.SampleError) as caught:
+        in_files(tmp_path, [first, content], encoding=encoding).adapt()
+    assert str(caught.value) == (
+        f"'x' of sample 'b' cannot be used: it names '{tmp_path}/note1.txt', which {reason}.\n"
+        "  Row: 1.\n"
+        f"  {remedy}"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["", "utf-9", "rot13", "zip", 8, None])
+def test_an_encoding_is_one_of_text(encoding: Any) -> None:
+    """What Python does not know, or what makes bytes of bytes, is refused at declaration."""
+    with pytest.raises(mf.DeclarationError) as caught:
+        mf.Text("note", 6, files=True, encoding=encoding)
+    assert str(caught.value) == (
+        f'encoding is the name of one that Python knows, such as "utf-8"; received {encoding!r}.'
+    )
+
+
 # Tokenizers ----------------------------------------------------------------------------------------
 
 
@@ -418,7 +507,8 @@ def test_a_tokenizer_may_be_given_in_many_ways(tmp_path: Path) -> None:
     assert mf.Text("note", 6, bert(a=9)) != field
     assert repr(field) == (
         "Text(column='note', length=6, tokenizer=<tokenizer of 7 ids>, vocabulary_size=7, "
-        "padding='post', truncating='post', preprocess=None, missing='raise')"
+        "padding='post', truncating='post', files=False, encoding='utf-8', preprocess=None, "
+        "missing='raise')"
     )
 
 

@@ -121,9 +121,9 @@ class Array(Field):
     def check(self, columns: Columns) -> None:
         self._layout(columns)
         if not is_raise(self.missing):
-            fill_value(self.missing, self.spec(columns, None))
+            fill_value(self.missing, self.spec_of(columns, None))
 
-    def spec(self, columns: Columns, learned: Learned | None) -> Spec:
+    def spec_of(self, columns: Columns, learned: Learned | None) -> Spec:
         return preprocessed_spec(self._layout(columns).spec, self.preprocess)
 
     def bind(self, source: Source, learned: Learned | None) -> Reader:

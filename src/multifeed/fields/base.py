@@ -343,7 +343,7 @@ class Field(ABC):
         """Raise `DeclarationError` if these columns cannot be read; looks at types, not at values."""
 
     @abstractmethod
-    def spec(self, columns: Columns, learned: Learned | None) -> Spec:
+    def spec_of(self, columns: Columns, learned: Learned | None) -> Spec:
         """Return what one sample looks like, without reading values.
 
         Raises:

@@ -94,7 +94,7 @@ class Category(Field):
                     f"the labels of {name!r} are {kind.__name__}; received the label {label!r}."
                 )
 
-    def spec(self, columns: Columns, learned: Learned | None) -> Spec:
+    def spec_of(self, columns: Columns, learned: Learned | None) -> Spec:
         if not self.one_hot:
             return Spec((), "int32")
         return Spec((len(self.labels(learned)) + self.oov,), "float32")

@@ -136,9 +136,9 @@ class Image(Field):
                 )
             )
         if not is_raise(self.missing):
-            fill_value(self.missing, self.spec(columns, None))
+            fill_value(self.missing, self.spec_of(columns, None))
 
-    def spec(self, columns: Columns, learned: Learned | None) -> Spec:
+    def spec_of(self, columns: Columns, learned: Learned | None) -> Spec:
         return preprocessed_spec(self._spec, self.preprocess)
 
     @property
@@ -168,7 +168,7 @@ class Image(Field):
         return wrap(reader, missing=self.missing, is_null=is_null, preprocess=self.preprocess)
 
     def base(self, source: Source, learned: Learned | None) -> Base:
-        final = self.spec(source.columns, learned)
+        final = self.spec_of(source.columns, learned)
         reader: PerSample = _BaseReader(self, *self._files(source))
         is_null = source.cells(self.column).is_null()
         if is_null is not None and is_null.any():

@@ -50,7 +50,7 @@ class Mask(Link):
         return super().linked(other)
 
     def check(self, columns: Columns) -> None:
-        found = self.other.spec(columns, None)
+        found = self.other.spec_of(columns, None)
         if self.other.pads is not None and found.shape[:1] != self._padding[:1]:
             raise DeclarationError(
                 lines(
@@ -60,13 +60,13 @@ class Mask(Link):
                 )
             )
 
-    def spec(self, columns: Columns, learned: Learned | None) -> Spec:
+    def spec_of(self, columns: Columns, learned: Learned | None) -> Spec:
         if self.other.pads is not None:
             return Spec(self._padding[:1], "bool")
-        return Spec(self.other.spec(columns, learned).shape[:1], "bool")
+        return Spec(self.other.spec_of(columns, learned).shape[:1], "bool")
 
     def bind(self, source: Source, learned: Learned | None) -> Derived:
-        spec = self.spec(source.columns, learned)
+        spec = self.spec_of(source.columns, learned)
         return _Mask(self.of, spec, at_end=self._padding[1] == "post")
 
     @property

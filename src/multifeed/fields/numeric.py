@@ -82,7 +82,7 @@ class Numeric(Field):
         for name in self._names(columns):
             check_numbers(name, columns, "a Numeric column")
 
-    def spec(self, columns: Columns, learned: Learned | None) -> Spec:
+    def spec_of(self, columns: Columns, learned: Learned | None) -> Spec:
         return Spec((len(self._names(columns)),), "float32")
 
     def learn(self, rows: Rows) -> Learned:

@@ -84,7 +84,7 @@ class Places(Link):
         return super().linked(other)
 
     def check(self, columns: Columns) -> None:
-        found = self.other.spec(columns, None)
+        found = self.other.spec_of(columns, None)
         if self.other.canvas is None and len(found.shape) not in (2, 3):
             raise DeclarationError(
                 lines(
@@ -94,7 +94,7 @@ class Places(Link):
                 )
             )
 
-    def spec(self, columns: Columns, learned: Learned | None) -> Spec:
+    def spec_of(self, columns: Columns, learned: Learned | None) -> Spec:
         count = fixed_count(columns, self._names(columns), self.width, self.plural)
         if self.pad_to is None and count is None:
             raise DeclarationError(
@@ -108,7 +108,7 @@ class Places(Link):
         return Spec((self.pad_to or count or 0, self.width), "float32")
 
     def bind(self, source: Source, learned: Learned | None) -> Derived:
-        spec = self.spec(source.columns, learned)
+        spec = self.spec_of(source.columns, learned)
         found = read(source, self._names(source.columns), self.width)
         if is_raise(self.missing) and found.is_null.any():
             error = missing_value(found.is_null)
@@ -212,8 +212,8 @@ class Points(Places):
             )
         object.__setattr__(self, "flip_pairs", pairs)
 
-    def spec(self, columns: Columns, learned: Learned | None) -> Spec:
-        found = super().spec(columns, learned)
+    def spec_of(self, columns: Columns, learned: Learned | None) -> Spec:
+        found = super().spec_of(columns, learned)
         most = max((number for pair in self.flip_pairs for number in pair), default=0)
         if most >= found.shape[0]:
             raise DeclarationError(

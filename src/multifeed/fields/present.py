@@ -65,7 +65,7 @@ class Present(Link):
     def check(self, columns: Columns) -> None:
         pass
 
-    def spec(self, columns: Columns, learned: Learned | None) -> Spec:
+    def spec_of(self, columns: Columns, learned: Learned | None) -> Spec:
         count = len(columns.all_matching(self.reads)) if self.other.fills_each else 1
         return Spec((count,), "float32")
 

@@ -87,14 +87,14 @@ class Same(Link):
     def check(self, columns: Columns) -> None:
         pass
 
-    def spec(self, columns: Columns, learned: Learned | None) -> Spec:
-        other = self.other.spec(columns, learned)
+    def spec_of(self, columns: Columns, learned: Learned | None) -> Spec:
+        other = self.other.spec_of(columns, learned)
         dtype = self.dtype or other.dtype
         check_scale(self.scale, dtype)
         return Spec(other.shape, dtype)
 
     def bind(self, source: Source, learned: Learned | None) -> Derived:
-        return _Copy(self.of, self.spec(source.columns, learned), self.scale)
+        return _Copy(self.of, self.spec_of(source.columns, learned), self.scale)
 
     def restore(self, values: NDArray, learned: Learned | None) -> NDArray:
         """Undo the scale, then what the other field does."""

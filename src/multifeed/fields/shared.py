@@ -145,7 +145,7 @@ def preprocessed_spec(spec: Spec, preprocess: Preprocess | None) -> Spec:
             f"preprocess must return an array of numbers; it returned dtype {found.dtype} for a "
             f"blank sample of {spec}."
         )
-    return _kept_spec(found)
+    return kept_spec(found)
 
 
 def kept_dtype(name: str) -> str:
@@ -155,7 +155,8 @@ def kept_dtype(name: str) -> str:
     return {"int64": "int32", "uint64": "int32"}.get(name, name)
 
 
-def _kept_spec(array: NDArray) -> Spec:
+def kept_spec(array: NDArray) -> Spec:
+    """Return the spec that what a function returned has in a batch."""
     return Spec(array.shape, kept_dtype(array.dtype.name))
 
 
@@ -176,7 +177,7 @@ def apply_preprocess(
         BadValue: If that is not `spec`, as it was for a blank sample.
     """
     result = np.asarray(watch.call(preprocess, sample))
-    if _kept_spec(result) != spec:
+    if kept_spec(result) != spec:
         raise BadValue(
             f"becomes {Spec.of(result)} by preprocess, which made {spec} of a blank sample",
             "Let preprocess return one shape and dtype for every sample.",

@@ -1,9 +1,11 @@
-"""Text as token ids: words that are learned, or a tokenizer that is given."""
+"""Text as token ids: words that are learned, or a tokenizer that is given; from columns or files."""
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ from multifeed.fields.shared import (
     wrap,
 )
 from multifeed.files import read_file
+from multifeed.folder import Folder
 from multifeed.spec import Spec
 from multifeed.table import Columns
 
@@ -71,7 +74,7 @@ class Text(Field):
     learned vocabulary really has is ``len(field.vocabulary(data.learned(name)))``.
 
     Args:
-        column: A column of text.
+        column: A column of text, or, with `files`, of names of text files.
         length: How many ids a sample has: shorter texts are padded, longer ones cut.
         tokenizer: None to learn words; a `tokenizers.Tokenizer` or one of transformers' fast
             tokenizers, of which a copy is kept; or the name of a ``tokenizer.json``. Its own settings of
@@ -80,6 +83,11 @@ class Text(Field):
             included. Of a given tokenizer it is the number of ids, and left out.
         padding: Which end is padded, ``"post"`` or ``"pre"``.
         truncating: Which end is cut, ``"post"`` or ``"pre"``.
+        files: Whether the column holds names of text files, one for each sample.
+        encoding: In which encoding these are, by any name that Python knows, such as ``"utf-16"`` or
+            ``"latin-1"``. A mark at the beginning of UTF-8 (a BOM) is no part of the text. What the
+            encoding has no characters for is an error that names the byte; a zero byte too, which text
+            does not have.
         preprocess: A function of one sample's ids, ``int32[length]``, that returns another array; also
             called with zeros at declaration, to learn what it returns.
         missing: ``"raise"``, ``"zero"`` (all padding) or the value that fills a sample whose column is
@@ -87,7 +95,7 @@ class Text(Field):
 
     Raises:
         DeclarationError: If the column does not hold text, `length` is below 1 or leaves no room beside
-            the special tokens, an option is unknown, or the tokenizer cannot be read.
+            the special tokens, an option or the encoding is unknown, or the tokenizer cannot be read.
 
     Example:
         >>> import multifeed as mf
@@ -110,12 +118,16 @@ class Text(Field):
     _: KW_ONLY
     padding: str = "post"
     truncating: str = "post"
+    files: bool = False
+    encoding: str = "utf-8"
     preprocess: Preprocess | None = None
     missing: Any = "raise"
 
     def __post_init__(self) -> None:
         one_column(self, self.column)
         _package()
+        one_of("files", self.files, (True, False))
+        object.__setattr__(self, "encoding", _checked_encoding(self.encoding))
         length = whole_number(self.length) or 0
         if length < 1:
             raise DeclarationError(
@@ -164,15 +176,15 @@ class Text(Field):
             held = f"arrays of {column.dtype}" if is_array else column.type
             raise DeclarationError(
                 lines(
-                    f"a Text column holds text; {self.column!r} holds {held}.",
+                    f"a Text column holds text, or names of files; {self.column!r} holds {held}.",
                     "Convert it to text; declare lists of token ids as "
                     f"mf.Array({self.column!r}, pad_to={self.length}).",
                 )
             )
         if not is_raise(self.missing):
-            fill_value(self.missing, self.spec(columns, None))
+            fill_value(self.missing, self.spec_of(columns, None))
 
-    def spec(self, columns: Columns, learned: Learned | None) -> Spec:
+    def spec_of(self, columns: Columns, learned: Learned | None) -> Spec:
         return preprocessed_spec(self._spec, self.preprocess)
 
     def vocabulary(self, learned: Learned | None = None) -> tuple[str, ...]:
@@ -228,8 +240,8 @@ class Text(Field):
         trainer = _package().trainers.WordLevelTrainer(
             vocab_size=self.vocabulary_size - _FIRST_WORD, special_tokens=[], show_progress=False
         )
-        texts = (text for text in _texts(rows, self.column) if text is not None)
-        tokenizer.train_from_iterator(texts, trainer)
+        texts = _texts_in_files(rows, self) if self.files else _texts(rows, self.column)
+        tokenizer.train_from_iterator((text for text in texts if text is not None), trainer)
         seen = tokenizer.get_vocab()
         if not seen:
             raise BadValue(
@@ -250,13 +262,17 @@ class Text(Field):
         return are_texts and len({_PAD, _UNKNOWN, *words}) == len(words) + _FIRST_WORD
 
     def bind(self, source: Source, learned: Learned | None) -> PerSample:
-        cells = source.cells(self.column)
-        reader = _TextReader(self, cells, self._encoder(learned))
+        cells, encode = source.cells(self.column), self._encoder(learned)
+        reader: PerSample = _TextReader(self, cells, encode)
+        if self.files:
+            reader = _FileReader(self, cells, source.folder(self.column), encode)
         is_padding = isinstance(self.missing, str) and self.missing == "zero" and self.preprocess is None
         missing = self._pad if is_padding else self.missing
         return wrap(reader, missing=missing, is_null=cells.is_null(), preprocess=self.preprocess)
 
     def examine(self, rows: Rows, learned: Learned | None) -> Iterator[Remark]:
+        if self.files:
+            return  # An empty one cannot be read.
         for start in range(0, len(rows), _AT_ONCE):
             texts = rows.pick(self.column, np.arange(start, min(start + _AT_ONCE, len(rows))))
             if pa.types.is_dictionary(texts.type):
@@ -293,23 +309,94 @@ class Text(Field):
 
 
 class _TextReader(PerSample):
+    """Reads the texts of a column."""
+
     def __init__(self, field: Text, cells: Cells, encode: Encode) -> None:
         self.spec = field._spec
         self._cells, self._encode = cells, encode
         self._pad, self._at_end = field._pad, field.padding == "post"
 
-    def load(self, row: int) -> str:
-        text: str = self._cells[row]
-        return text
+    def load(self, row: int) -> Any:
+        return self._cells[row]
 
-    def decode(self, row: int, loaded: str, out: NDArray) -> int:
-        ids = self._encode(loaded)
+    def decode(self, row: int, loaded: Any, out: NDArray) -> int:
+        ids = self._encode(self._text(loaded))
         start = 0 if self._at_end else len(out) - len(ids)
         stop = start + len(ids)
         out[:start] = self._pad
         out[start:stop] = ids
         out[stop:] = self._pad
         return len(ids)
+
+    def _text(self, loaded: Any) -> str:
+        text: str = loaded
+        return text
+
+
+class _FileReader(_TextReader):
+    """Reads a text file for each row."""
+
+    def __init__(self, field: Text, cells: Cells, folder: Folder, encode: Encode) -> None:
+        super().__init__(field, cells, encode)
+        self._folder, self._encoding = folder, field.encoding
+
+    def file(self, row: int) -> str | None:
+        try:
+            return self._folder.path(self._cells[row])
+        except BadValue:
+            return None
+
+    def load(self, row: int) -> bytes:
+        return self._folder.read(self._cells[row])
+
+    def _text(self, loaded: Any) -> str:
+        return text_of(loaded, self._encoding)
+
+
+def text_of(content: bytes, encoding: str) -> str:
+    """Return the text that a file holds.
+
+    Raises:
+        BadValue: If it is none in that encoding.
+    """
+    try:
+        text = content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
+    except UnicodeError as error:
+        raise BadValue(f"is no text in {encoding}: {_unknown_byte(error)}", _OTHER_ENCODING) from error
+    if "\0" in text:
+        place = (
+            f"character {text.index(chr(0)):,} is a zero byte" if text.strip("\0") else "it is all zeros"
+        )
+        raise BadValue(f"is no text in {encoding}: {place}", _OTHER_ENCODING)
+    return text
+
+
+_OTHER_ENCODING = (
+    'Pass encoding=, such as "utf-16" or "latin-1", if that is what it is; else replace it.'
+)
+
+
+def _unknown_byte(error: UnicodeError) -> str:
+    if not isinstance(error, UnicodeDecodeError):
+        return first_line(error)
+    place = error.start
+    line = error.object.count(b"\n", 0, place) + 1
+    return f"byte {place:,}, in line {line:,}, is 0x{error.object[place]:02x} ({error.reason})"
+
+
+def _checked_encoding(encoding: object) -> str:
+    """Return Python's own name of an encoding of text."""
+    try:
+        if isinstance(encoding, str):
+            with suppress(UnicodeError):
+                # Of what makes no text of bytes Python says so here.
+                b" ".decode(encoding)
+            return codecs.lookup(encoding).name
+    except LookupError:
+        pass
+    raise DeclarationError(
+        f'encoding is the name of one that Python knows, such as "utf-8"; received {encoding!r}.'
+    )
 
 
 # Words ---------------------------------------------------------------------------------------------
@@ -344,6 +431,20 @@ def _texts(rows: Rows, name: str) -> Iterator[str | None]:
                 yield cells[place]
             except BadValue as error:
                 raise BadValue(error.reason, error.remedy, row=row) from error
+
+
+def _texts_in_files(rows: Rows, field: Text) -> Iterator[str]:
+    """Return the texts that files hold one after the other."""
+    for source, places in rows.pieces():
+        cells, folder = source.cells(field.column), source.folder(field.column)
+        is_null = cells.is_null()
+        for row in range(len(source)) if is_null is None else np.flatnonzero(~is_null).tolist():
+            name = cells[row]
+            try:
+                yield text_of(folder.read(name), field.encoding)
+            except BadValue as error:
+                reason = f"names {folder.path(name)!r}, which {error.reason}"
+                raise BadValue(reason, error.remedy, row=int(places[row])) from error
 
 
 # Tokenizers ----------------------------------------------------------------------------------------

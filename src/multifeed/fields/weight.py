@@ -34,7 +34,7 @@ class WeightField(Field):
     def check(self, columns: Columns) -> None:
         pass
 
-    def spec(self, columns: Columns, learned: Learned | None) -> Spec:
+    def spec_of(self, columns: Columns, learned: Learned | None) -> Spec:
         return Spec((1,) * self.axes, "float32")
 
     @abstractmethod
