@@ -95,10 +95,24 @@ def test_a_name_may_be_that_of_a_part_of_a_file(tmp_path: Path) -> None:
         )
     assert refused(lambda: folder.read("a::1.tar::x@8+3")) == (
         "ends after 10 bytes, where a part of it reaches to 11",
-        "It has changed since its parts were listed: list them again.",
+        "List its parts again, as mf.tar and mf.tfrecord do.",
     )
     assert refused(lambda: folder.read("../a.tar::x@0+1"))[0].startswith("leads out of the folder")
     assert (part_of("a.npz::scan"), part_of("photo@2+2"), part_of("a::b@1+")) == (None, None, None)
+
+
+def test_a_part_of_a_file_that_has_changed_is_refused(tmp_path: Path) -> None:
+    """Something else may stand there now: it would be another sample under the same key."""
+    folder = Folder(str(tmp_path), True)
+    (tmp_path / "a.tar").write_bytes(b"0123456789")
+    with folder.open("a.tar") as file:
+        name = str(PartName("a.tar", "x", 3, 4, file.stamp))
+    assert folder.read(name) == b"3456"
+    os.utime(tmp_path / "a.tar", ns=(1, 1))
+    assert refused(lambda: folder.read(name)) == (
+        "has changed since its parts were listed",
+        "List its parts again, as mf.tar and mf.tfrecord do.",
+    )
 
 
 def test_the_files_of_a_folder_are_listed(tmp_path: Path) -> None:

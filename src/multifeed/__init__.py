@@ -55,6 +55,8 @@ from multifeed.health.check import check
 from multifeed.prepare import prepare
 from multifeed.sheet import show
 from multifeed.spec import Spec
+from multifeed.tar import tar
+from multifeed.tfrecord import tfrecord
 
 if TYPE_CHECKING:
     from multifeed.keras import Loader, ResumeTraining, check_model, inputs, predict
@@ -116,6 +118,8 @@ __all__ = [
     "predict",
     "prepare",
     "show",
+    "tar",
+    "tfrecord",
 ]
 
 _NEEDS_KERAS = ("Loader", "ResumeTraining", "check_model", "inputs", "predict")

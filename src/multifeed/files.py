@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import threading
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,10 +39,11 @@ class File(ABC):
 
     Args:
         size: Its bytes.
+        stamp: What becomes another text when the file is changed; empty if that is not known.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, stamp: str = "") -> None:
+        self.size, self.stamp = size, stamp
 
     @abstractmethod
     def read(self, start: int = 0, count: int | None = None) -> bytes:
@@ -103,8 +105,9 @@ class _Stream(io.RawIOBase):
 
 
 class _LocalFile(File):
-    def __init__(self, handle: int, size: int, path: str) -> None:
-        super().__init__(size)
+    def __init__(self, handle: int, status: os.stat_result, path: str) -> None:
+        told = f"{status.st_size} {status.st_mtime_ns}"
+        super().__init__(status.st_size, f"{zlib.crc32(told.encode()):08x}")
         self._handle, self._path = handle, path
 
     def read(self, start: int = 0, count: int | None = None) -> bytes:
@@ -142,18 +145,22 @@ class Part(File):
         whole: The other file, which is closed with this one.
         start: Where it begins in that.
         size: Its bytes.
+        stamp: The other file's stamp when its parts were listed; empty if that is not known.
 
     Raises:
-        BadValue: If the other file ends before it.
+        BadValue: If the other file is not what it was, or ends before it.
     """
 
-    def __init__(self, whole: File, start: int, size: int) -> None:
-        super().__init__(size)
+    def __init__(self, whole: File, start: int, size: int, stamp: str = "") -> None:
+        super().__init__(size, whole.stamp)
         self._whole, self._start = whole, start
+        remedy = "List its parts again, as mf.tar and mf.tfrecord do."
+        if stamp and whole.stamp and stamp != whole.stamp:
+            raise BadValue("has changed since its parts were listed", remedy)
         if start + size > whole.size:
             raise BadValue(
                 f"ends after {whole.size:,} bytes, where a part of it reaches to {start + size:,}",
-                "It has changed since its parts were listed: list them again.",
+                remedy,
             )
 
     def read(self, start: int = 0, count: int | None = None) -> bytes:  # noqa: D102 - see File
@@ -214,7 +221,7 @@ def open_file(path: str, top: str | None = None) -> File:
         if isinstance(error, OSError):
             raise BadValue(f"cannot be read ({error.strerror})", REPLACE) from error
         raise
-    return _LocalFile(handle, status.st_size, path)
+    return _LocalFile(handle, status, path)
 
 
 def _read_all(handle: int, start: int, count: int) -> bytes:

@@ -14,38 +14,52 @@ from multifeed.files import REPLACE, File, Part, open_file, refuse_unless_under
 # No system opens a longer name, and to follow one folder by folder takes a time that is its square.
 _LONGEST_NAME = 32_767 if os.name == "nt" else 4_096
 
-# How a part of a file is written: shards/00.tar::cat.jpg@1536+93211
-_PART = re.compile(r"(?s)(?P<file>.+)::(?P<member>.*)@(?P<start>\d{1,18})\+(?P<size>\d{1,18})")
+# How a part of a file is written: shards/00.tar::cat.jpg@1536+93211~0a1b2c3d
+_PART = re.compile(
+    r"(?s)(?P<file>.+)::(?P<member>.*)@(?P<start>\d{1,18})\+(?P<size>\d{1,18})(~(?P<stamp>[0-9a-f]{8}))?"
+)
 
 
 class PartName(NamedTuple):
     """The name of a part of a file: some of its consecutive bytes, such as a member of an archive.
 
-    As text it is ``file::member@start+size``, so that a column of names can hold it.
+    As text it is ``file::member@start+size~stamp``, so that a column of names can hold it.
 
     Args:
         file: The name of the file.
         member: What the part is called in it; nothing depends on that.
         start: Its first byte.
         size: Its bytes.
+        stamp: The `File.stamp` of the file when this was written; empty if that is not known.
     """
 
     file: str
     member: str
     start: int
     size: int
+    stamp: str = ""
 
     def __str__(self) -> str:
         """Return it as text."""
-        return f"{self.file}::{self.member}@{self.start}+{self.size}"
+        stamp = f"~{self.stamp}" if self.stamp else ""
+        return f"{self.file}::{self.member}@{self.start}+{self.size}{stamp}"
 
 
 def part_of(name: str) -> PartName | None:
     """Return what a name says of a part of a file; None if it is the name of a file."""
-    found = _PART.fullmatch(name) if name[-1:].isdigit() else None
+    found = _PART.fullmatch(name) if "::" in name else None
     if found is None:
         return None
-    return PartName(found["file"], found["member"], int(found["start"]), int(found["size"]))
+    start, size = int(found["start"]), int(found["size"])
+    return PartName(found["file"], found["member"], start, size, found["stamp"] or "")
+
+
+def split_member(name: str) -> tuple[str, str]:
+    """Return the file of a name such as ``file.npz::member``, and the member, empty if there is none."""
+    if part_of(name) is not None:
+        return name, ""
+    file, separator, member = name.rpartition("::")
+    return (file, member) if separator else (name, "")
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,7 @@ class Folder:
             return self._open(name)
         whole = self._open(part.file)
         try:
-            return Part(whole, part.start, part.size)
+            return Part(whole, part.start, part.size, part.stamp)
         except BaseException:
             whole.close()
             raise

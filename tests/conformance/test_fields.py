@@ -20,6 +20,7 @@ from fields_table import COUNT, EXAMPLES, FILE_EXAMPLES, KEYS, Example, halved
 import multifeed as mf
 from multifeed.batch import allocate
 from multifeed.fields.base import PerSample
+from multifeed.folder import PartName, split_member
 
 ROWS = np.arange(COUNT)
 BAD = 3  # the row whose file is bad
@@ -434,6 +435,27 @@ def test_a_name_that_leads_outside_is_refused(example: Example, tmp_path: Path) 
         assert refused(data, path) == f"leads out of the folder of its table, {str(inside)!r}"
         free = example.declare({example.file: names}, inside, allow_outside=True)
         assert_same_bytes(read(free), whole)
+
+
+@every_file
+def test_a_part_of_a_file_is_read_as_a_file(example: Example, tmp_path: Path) -> None:
+    """A member of an archive has the bytes of the file that was packed, on threads as well."""
+    columns = example.columns(tmp_path)
+    whole = read(example.declare(columns, tmp_path))
+    parts, content = [], b"before"
+    for name in columns[example.file]:
+        file, member = split_member(name)
+        if (tmp_path / file).is_dir():
+            pytest.skip("a folder")
+        packed = (tmp_path / file).read_bytes()
+        part = str(PartName("all.tar", file, len(content), len(packed)))
+        parts.append(f"{part}::{member}" if member else part)
+        content += packed + b"between"
+    (tmp_path / "all.tar").write_bytes(content)
+    data = example.declare({**columns, example.file: parts}, tmp_path)
+    assert_same_bytes(read(data), whole)
+    with mf.Feed(data, 3, workers=2) as feed:
+        assert_same_bytes(np.concatenate([batch["x"] for (batch,) in feed]), whole)
 
 
 MUTATE = """

@@ -34,7 +34,7 @@ from multifeed.fields.shared import (
     whole_number,
     wrap,
 )
-from multifeed.folder import Folder
+from multifeed.folder import Folder, split_member
 from multifeed.spec import Spec, fits
 from multifeed.table import Columns
 
@@ -390,15 +390,14 @@ class _ArrayFiles(PerSample):
 
     def file(self, row: int) -> str | None:
         try:
-            name: str = self._cells[row]
-            return self._folder.path(name.partition("::")[0])
+            return self._folder.path(split_member(self._cells[row])[0])
         except BadValue:
             return None
 
     def load(self, row: int) -> bytes:
-        name, separator, member = self._cells[row].partition("::")
+        name, member = split_member(self._cells[row])
         data = self._folder.read(name)
-        return unpack_npz(data, member, self._most_bytes) if separator else data
+        return unpack_npz(data, member, self._most_bytes) if member else data
 
     def decode(self, row: int, loaded: bytes, out: NDArray) -> int | None:
         array = parse_npy(loaded)
