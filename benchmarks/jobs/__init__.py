@@ -18,6 +18,7 @@ from . import (
     memmap,
     memory,
     numbers,
+    tar,
     warm,
     warm_large,
 )
@@ -26,6 +27,7 @@ JOBS: dict[str, Job | Weighing] = {
     "cold": cold.JOB,
     "large": large.JOB,
     "memmap": memmap.JOB,
+    "tar": tar.JOB,
     "warm": warm.JOB,
     "warm_large": warm_large.JOB,
     "cache_build": cache_build.JOB,
