@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import shutil
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -259,3 +260,20 @@ def test_extension_types_that_others_register_see_no_data() -> None:
             mf.Dataset("table.parquet", inputs=mf.Array("x"))
     finally:
         pa.unregister_extension_type("test.registered")
+
+
+def test_members_of_archives_and_records_are_bytes(folder: Path) -> None:
+    """Pickles in tar shards, as WebDataset reads them, stay files that nobody opens by themselves."""
+    with tarfile.open("x.tar", "w") as archive:
+        for name in ("a.pyd", "a.pickle", "a.pth", "a.cls"):
+            member = tarfile.TarInfo(name)
+            member.size = len(PICKLE)
+            archive.addfile(member, io.BytesIO(PICKLE))
+    rows = mf.tar("x.tar", values=(), index="index")
+    assert not has_run()
+    with pytest.raises(MultifeedError):
+        mf.tar("x.tar", values=("pyd",), index="index")
+    for ending in ("pyd", "pickle", "pth", "cls"):
+        with pytest.raises(MultifeedError):
+            mf.Dataset(rows, inputs=mf.Array(ending, (1,)))[0]
+    assert not has_run()
