@@ -22,6 +22,13 @@ from multifeed.augment.geometry import (
     RandomFlip,
     RandomResizedCrop,
 )
+from multifeed.augment.geometry3d import (
+    CenterCrop3D,
+    RandomAffine3D,
+    RandomCrop3D,
+    RandomFlip3D,
+    RandomTurn3D,
+)
 from multifeed.augment.legacy import from_image_data_generator
 from multifeed.augment.mix import CutMix, MixUp
 from multifeed.augment.noise import Noise, RandomBlur, RandomErasing, RandomJPEG, RandomNoise
@@ -70,6 +77,7 @@ __all__ = [
     "Boxes",
     "Category",
     "CenterCrop",
+    "CenterCrop3D",
     "CutMix",
     "Dataset",
     "DeclarationError",
@@ -89,16 +97,20 @@ __all__ = [
     "Points",
     "Present",
     "RandomAffine",
+    "RandomAffine3D",
     "RandomBlur",
     "RandomColor",
     "RandomCrop",
+    "RandomCrop3D",
     "RandomErasing",
     "RandomFlip",
+    "RandomFlip3D",
     "RandomFunction",
     "RandomJPEG",
     "RandomNoise",
     "RandomResizedCrop",
     "RandomShift",
+    "RandomTurn3D",
     "ResumeTraining",
     "Same",
     "SampleError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image as PILImage
 
 import multifeed as mf
 from multifeed.augment.base import Transform
+from multifeed.fields.base import Base, Columnar
 
 
 def darken(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -21,23 +23,29 @@ def darken(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 IMAGES = ["photo", "mask"]
+VOLUMES = ["scan", "labels"]
 TRANSFORMS: dict[str, Sequence[Transform]] = {
     "CenterCrop": [mf.CenterCrop(IMAGES)],
+    "CenterCrop3D": [mf.CenterCrop3D(VOLUMES)],
     "CutMix": [mf.CutMix(["photo", "kind"])],
     "FrequencyMask": [mf.FrequencyMask("sound", 3)],
     "MixUp": [mf.MixUp(["photo", "sound", "kind"], alpha=1)],
     "Noise": [mf.Noise(["sound", "age"], 0.5)],
     "RandomAffine": [mf.RandomAffine(IMAGES, rotation=30, shift=0.1, zoom=0.2, flip="vertical")],
+    "RandomAffine3D": [mf.RandomAffine3D(VOLUMES, rotation=30, shift=0.1, zoom=0.2, flip="depth")],
     "RandomBlur": [mf.RandomBlur("photo", (0.5, 2))],
     "RandomColor": [mf.RandomColor("photo", brightness=0.5, hue=0.1)],
     "RandomCrop": [mf.RandomCrop(IMAGES)],
+    "RandomCrop3D": [mf.RandomCrop3D(VOLUMES)],
     "RandomErasing": [mf.RandomErasing("photo")],
     "RandomFlip": [mf.RandomFlip(IMAGES, mode="horizontal_and_vertical")],
+    "RandomFlip3D": [mf.RandomFlip3D(VOLUMES, along=("depth", "width"))],
     "RandomFunction": [mf.RandomFunction("photo", darken)],
     "RandomJPEG": [mf.RandomJPEG("photo")],
     "RandomNoise": [mf.RandomNoise("photo", 9)],
     "RandomResizedCrop": [mf.RandomResizedCrop(IMAGES)],
     "RandomShift": [mf.RandomShift("sound", 3)],
+    "RandomTurn3D": [mf.RandomTurn3D(VOLUMES)],
     "TimeMask": [mf.TimeMask("sound", 3)],
     "from_image_data_generator": mf.from_image_data_generator(
         "photo", rotation_range=20, width_shift_range=3, zoom_range=0.2, brightness_range=(0.5, 1.5)
@@ -50,13 +58,50 @@ TRANSFORMS: dict[str, Sequence[Transform]] = {
         mf.RandomNoise("photo", 5),
         mf.TimeMask("sound", 2),
     ],
+    "several3D": [
+        mf.RandomAffine3D(VOLUMES, rotation=(20, 0, 0), fill="reflect"),
+        mf.RandomCrop3D(VOLUMES),
+        mf.RandomFlip3D("scan"),
+        mf.RandomTurn3D(VOLUMES),
+        mf.RandomColor("scan", contrast=0.3),
+        mf.Noise("scan", 5),
+    ],
 }
+# What is not random.
+CENTRED = [TRANSFORMS["CenterCrop"], TRANSFORMS["CenterCrop3D"]]
 each_transform = pytest.mark.parametrize("augment", TRANSFORMS.values(), ids=TRANSFORMS)
+
+
+class Larger(mf.Array):
+    """Volumes of which there are 5 x 8 x 8 voxels, and which are 4 x 6 x 6 for the model."""
+
+    def spec(self, columns: Any, learned: Any) -> mf.Spec:
+        return mf.Spec((4, 6, 6, 1), super().spec(columns, learned).dtype)
+
+    def base(self, source: Any, learned: Any) -> Base:
+        output = self.spec(source.columns, learned)
+        whole = super().bind(source, learned)
+        return replace(super().base(source, learned), reader=whole, spec=output, final=output)
+
+    def bind(self, source: Any, learned: Any) -> Any:
+        return Cropped(super().bind(source, learned), self.spec(source.columns, learned))
+
+
+class Cropped(Columnar):
+    """The volumes as they are read without augmentation: cut at the middle."""
+
+    def __init__(self, inner: Any, spec: mf.Spec) -> None:
+        self.inner, self.spec = inner, spec
+
+    def gather(self, rows: np.ndarray, out: np.ndarray) -> None:
+        whole = np.empty((len(rows), *self.inner.spec.shape), self.inner.spec.dtype)
+        self.inner.gather(rows, whole)
+        out[...] = whole[:, :4, 1:7, 1:7]
 
 
 @pytest.fixture(scope="module")
 def data(photos: Path) -> mf.Dataset:
-    """23 samples of a photograph, its mask of half the size, a recording, a number and a class."""
+    """23 samples of a photograph, its mask of half the size, a recording, volumes, a number, a class."""
     return samples(photos, range(23))
 
 
@@ -68,6 +113,8 @@ def samples(photos: Path, numbers: Sequence[int], **options: Any) -> mf.Dataset:
         {
             "photo": names,
             "sound": rng.random((23, 8, 6))[list(numbers)],
+            "scan": rng.integers(-900, 900, (23, 5, 8, 8, 1), np.int16)[list(numbers)],
+            "labels": rng.integers(0, 4, (23, 5, 8, 8, 1), np.uint8)[list(numbers)],
             "age": np.arange(23.0)[list(numbers)],
             "kind": [number % 3 for number in numbers],
         },
@@ -78,6 +125,8 @@ def samples(photos: Path, numbers: Sequence[int], **options: Any) -> mf.Dataset:
                 **options,
             ),
             "sound": mf.Array("sound"),
+            "scan": Larger("scan"),
+            "labels": Larger("labels", interpolation="nearest"),
             "age": mf.Numeric("age"),
         },
         targets={"kind": mf.Category("kind", vocabulary=[0, 1, 2], one_hot=True)},
@@ -151,7 +200,7 @@ def test_epochs_seeds_and_slots_differ(data: mf.Dataset, augment: Sequence[Trans
         slots(mf.Feed(one, 23, seed=4, augment=augment), 0),
     ]
     assert here == again
-    is_random = augment is not TRANSFORMS["CenterCrop"]
+    is_random = augment not in CENTRED
     for other in others:
         assert (here != other) == is_random
     distinct = len({tuple(sorted(slot.items())) for slot in here})
@@ -166,7 +215,7 @@ def test_draw_0_is_the_batch_and_others_are_not(data: mf.Dataset, augment: Seque
     first, second = leaves(feed.redraw(1, 1, 1)), leaves(feed.redraw(1, 1, 1))
     assert all((first[name] == second[name]).all() for name in first)
     batch = leaves(feed.batch(1, 1))
-    is_random = augment is not TRANSFORMS["CenterCrop"]
+    is_random = augment not in CENTRED
     assert any((first[name] != batch[name]).any() for name in first) == is_random
 
 
@@ -399,7 +448,7 @@ REFUSED: list[tuple[dict[str, mf.Image], Any, str]] = [
     (
         {"a": photo(32)},
         mf.RandomCrop("a"),
-        "RandomCrop cuts an image of `size` out of a larger base image; that of 'a' is 32 x 32 of "
+        "RandomCrop cuts images of `size` out of a larger base image; that of 'a' is 32 x 32 of "
         "32 x 32.\n  Declare it with a larger base_size, e.g. base_size=(37, 37).",
     ),
     (

@@ -20,8 +20,8 @@ from multifeed.spec import Spec
 
 NDArray = np.ndarray[Any, Any]
 
-# (height, width) in pixels.
-Size = tuple[int, int]
+# (height, width) in pixels; of volumes (depth, height, width) in voxels.
+Size = tuple[int, ...]
 
 # The parameters of many slots, by name: each ``[slots, ...]``.
 Draws = Mapping[str, NDArray]
@@ -159,3 +159,22 @@ def span(
             f"{what} is at least {least:g}; received {value!r}, which reaches {low:g}."
         )
     return low, high
+
+
+def settle(values: NDArray, out: NDArray) -> None:
+    """Write floats; where `out` holds whole numbers, rounded, and cut off at the least and the most.
+
+    Args:
+        values: ``float32`` or ``float64``; changed.
+        out: Of the same shape.
+    """
+    if out.dtype.kind in "biu":
+        np.rint(values, out=values)
+    if out.dtype.kind in "iu":
+        limits = np.iinfo(out.dtype)
+        most = values.dtype.type(limits.max)
+        if most > limits.max:
+            # No float32 is the most that 32 bits hold.
+            most = np.nextafter(most, values.dtype.type(0))
+        np.clip(values, limits.min, most, out=values)
+    out[...] = values

@@ -92,7 +92,9 @@ def _warn_of_masks(
     moved = {name for each in transforms if isinstance(each, Geometry) for name in each.fields}
     for name in (each for each in targets if each in moved):
         base = bases[name]
-        has_labels = np.dtype(base.final.dtype).kind in "biu" and base.final.shape[2:] in ((), (1,))
+        shape = base.final.shape
+        channels = shape[3:] if len(shape) == 4 else shape[2:]
+        has_labels = np.dtype(base.final.dtype).kind in "biu" and channels in ((), (1,))
         if has_labels and base.interpolation != "nearest":
             warnings.warn(
                 lines(

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from multifeed.augment.base import Draws, MakeGenerator, NDArray, Pointwise, span
+from multifeed.augment.base import Draws, MakeGenerator, NDArray, Pointwise, settle, span
 from multifeed.augment.draws import between
 from multifeed.errors import DeclarationError, lines
 from multifeed.spec import Spec
@@ -34,6 +34,9 @@ class RandomColor(Pointwise):
     A field is an image ``uint8[height, width, channels]`` of 1, 3 or 4 channels; a fourth is alpha and
     stays as it is. An image of 1 channel has neither saturation nor hue, and the first of the three
     channel shifts.
+
+    Of volumes, ``[depth, height, width, channels]`` of any dtype, `brightness` and `contrast` alone can
+    be changed: contrast about the mean of each channel, and values are cut off where their dtype ends.
 
     Args:
         fields: The image, or the images that are changed together.
@@ -106,16 +109,28 @@ class RandomColor(Pointwise):
         return {**changes, "matrix": matrices(changes)}
 
     def check(self, name: str, spec: Spec) -> None:
-        check_pixels(self, name, spec)
+        if len(spec.shape) != 4 or spec.dtype == "bool":
+            check_pixels(self, name, spec)
+        elif self._needs_colours:
+            raise DeclarationError(
+                lines(
+                    "of volumes, RandomColor changes brightness and contrast alone; field "
+                    f"{name!r} is {spec}, and {', '.join(self._needs_colours)} is asked for.",
+                    f"Give {name!r} a RandomColor of its own, or write your own as mf.RandomFunction.",
+                )
+            )
 
     def apply(
         self, values: Mapping[str, NDArray], draws: Draws, place: int, generator: MakeGenerator
     ) -> None:
         gamma = float(draws["gamma"][place])
+        gain = float(draws["contrast"][place] * draws["brightness"][place])
         pivot = (1 - float(draws["contrast"][place])) * float(draws["brightness"][place])
         for pixels in values.values():
+            if pixels.ndim == 4:
+                _scale(pixels, gain, pivot)
+                continue
             if pixels.shape[2] == 1:
-                gain = float(draws["contrast"][place] * draws["brightness"][place])
                 offset = float(draws["channel_shift"][place, 0])
                 if pivot:
                     offset += pivot * cv2.mean(pixels)[0]
@@ -129,6 +144,18 @@ class RandomColor(Pointwise):
                 recolor(pixels, matrix)
             if gamma != 1:
                 look_up(pixels, _table(1.0, 0.0, gamma))
+
+    @property
+    def _needs_colours(self) -> list[str]:
+        """The options that are asked for, and that mean something of images of 8 bits alone."""
+        neutral = {
+            "saturation": (1.0, 1.0),
+            "hue": (0.0, 0.0),
+            "grayscale": 0.0,
+            "channel_shift": (0.0, 0.0),
+            "gamma": (1.0, 1.0),
+        }
+        return [what for what, value in neutral.items() if getattr(self, what) != value]
 
     @property
     def _is_linear(self) -> bool:
@@ -184,6 +211,16 @@ def recolor(pixels: NDArray, matrix: NDArray) -> None:
     cv2.mixChannels([changed], [pixels], [0, 0, 1, 1, 2, 2])
 
 
+def _scale(volume: NDArray, gain: float, pivot: float) -> None:
+    """Multiply the values of a volume by `gain`, and add `pivot` times each channel's mean, in place."""
+    # Of 8 and 16 bits float32 holds all values, of 32 float64 does.
+    kind = np.result_type(volume.dtype, np.float32)
+    changed = np.multiply(volume, gain, dtype=kind)
+    if pivot:
+        changed += (pivot * volume.mean((0, 1, 2), dtype=np.float64)).astype(kind)
+    settle(changed, volume)
+
+
 def look_up(pixels: NDArray, table: NDArray) -> None:
     """Replace the values of an image, but for alpha, by those of a table ``uint8[256]``, in place."""
     if pixels.shape[2] == 4:
@@ -224,10 +261,16 @@ def check_pixels(transform: Pointwise, name: str, spec: Spec) -> None:
     """Raise unless a field is an image of 8 bits a channel."""
     is_image = len(spec.shape) == 3 and spec.shape[2] in (1, 3, 4)
     if spec.dtype != "uint8" or not is_image:
+        of_volumes = (
+            "Of volumes, mf.RandomColor changes brightness and contrast, and mf.Noise adds noise; all "
+            "else can be an mf.RandomFunction."
+        )
         raise DeclarationError(
             lines(
                 f"{type(transform).__name__} changes images, (height, width, channels) uint8 of 1, 3 or "
                 f"4 channels; field {name!r} is {spec}.",
-                "Name the fields that are such images, or write your own as mf.RandomFunction.",
+                of_volumes
+                if len(spec.shape) == 4
+                else "Name the fields that are such images, or write your own as mf.RandomFunction.",
             )
         )

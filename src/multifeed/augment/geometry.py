@@ -1,8 +1,10 @@
-"""Geometry: transforms that are one affine matrix per slot.
+"""Geometry: transforms that are one affine matrix per slot; here those of images.
 
 A matrix takes a place in the output to the place that it comes from. Both are relative to their image's
 size, from the upper left corner (-0.5, -0.5) to the lower right (0.5, 0.5), as (x, y, 1). So one matrix
 holds for an image and a mask of another size; matrices of several transforms are multiplied.
+
+Those of volumes are in `geometry3d`.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ class Geometry(Transform):
     """A transform that moves pixels; several of a field become one interpolation."""
 
     kind: ClassVar[str] = "geometry"
+    # Along how many axes: 2 of images, 3 of volumes.
+    axes: ClassVar[int] = 2
 
     @property
     def crops(self) -> bool:
@@ -42,13 +46,23 @@ class Geometry(Transform):
         return False
 
     @property
-    def turns(self) -> bool:
-        """Whether it mixes x with y, so that fields which share it must have one aspect ratio."""
-        return False
+    def turns(self) -> Sequence[tuple[int, int]]:
+        """The pairs of axes that it mixes: in these, fields which share it have one aspect ratio."""
+        return ()
+
+    @property
+    def swaps(self) -> Sequence[tuple[int, int]]:
+        """The pairs of axes that it exchanges, which must be of one length."""
+        return ()
+
+    @property
+    def filling(self) -> tuple[str, float] | None:
+        """What it puts where the image does not reach, one of `FILLS` and a value; None for any."""
+        return None
 
     @abstractmethod
     def matrices(self, draws: Draws, before: Size, after: Size) -> NDArray:
-        """Return the matrix of each slot, ``float64[slots, 3, 3]``.
+        """Return the matrix of each slot, ``float64[slots, axes + 1, axes + 1]``.
 
         Args:
             draws: The parameters of the slots.
@@ -57,20 +71,27 @@ class Geometry(Transform):
         """
 
     def check(self, name: str, spec: Spec) -> None:
-        if len(spec.shape) not in (2, 3):
-            raise DeclarationError(
-                lines(
-                    f"{type(self).__name__} moves the pixels of images, (height, width) or (height, "
-                    f"width, channels); field {name!r} is {spec}.",
-                    "Name the fields that are images.",
-                )
-            )
+        self._check_shape(name, spec)
         if spec.dtype not in DTYPES:
             raise DeclarationError(
                 lines(
                     f"{type(self).__name__} moves pixels of {', '.join(DTYPES)}; field "
                     f"{name!r} is {spec}.",
                     'Declare it with another dtype, e.g. dtype="int32".',
+                )
+            )
+
+    def _check_shape(self, name: str, spec: Spec) -> None:
+        if len(spec.shape) not in (2, 3):
+            volumes = (
+                "Volumes are moved by mf.RandomAffine3D, mf.RandomFlip3D, mf.RandomTurn3D, "
+                "mf.RandomCrop3D and mf.CenterCrop3D."
+            )
+            raise DeclarationError(
+                lines(
+                    f"{type(self).__name__} moves the pixels of images, (height, width) or (height, "
+                    f"width, channels); field {name!r} is {spec}.",
+                    volumes if len(spec.shape) == 4 else "Name the fields that are images.",
                 )
             )
 
@@ -118,39 +139,23 @@ class RandomAffine(Geometry):
         super().__post_init__()
         for what in ("rotation", "shear"):
             object.__setattr__(self, what, span(what, getattr(self, what)))
-        object.__setattr__(self, "zoom", span("zoom", self.zoom, centre=1.0))
-        least = self.zoom[0]  # type: ignore[index]
-        if least <= 0:
-            raise DeclarationError(
-                lines(
-                    f"zoom is a magnification above 0; it reaches {least:g}.",
-                    "Write a pair such as zoom=(1, 1.5).",
-                )
-            )
+        object.__setattr__(self, "zoom", magnification(self.zoom))
         object.__setattr__(self, "shift", _shift(self.shift))
         if self.flip is not None:
             one_of("flip", self.flip, FLIPS)
-        one_of("fill", self.fill, FILLS)
-        if not isinstance(self.fill_value, int | float | np.number) or not np.isfinite(self.fill_value):
-            raise DeclarationError(f"fill_value is one number; received {self.fill_value!r}.")
+        check_filling(self.fill, self.fill_value)
 
     def check(self, name: str, spec: Spec) -> None:
         super().check(name, spec)
-        if self.fill == "constant" and np.dtype(spec.dtype).kind in "biu":
-            kind = np.iinfo(spec.dtype if spec.dtype != "bool" else "uint8")
-            high = 1 if spec.dtype == "bool" else kind.max
-            if not kind.min <= self.fill_value <= high or self.fill_value % 1:
-                raise DeclarationError(
-                    lines(
-                        f"fill_value is a value that pixels can have; {name!r} is {spec}, whole numbers "
-                        f"from {kind.min} to {high}, and fill_value is {self.fill_value!r}.",
-                        "Pass one that suits all fields of the transform.",
-                    )
-                )
+        check_held(self.filling, name, spec)
 
     @property
-    def turns(self) -> bool:
-        return (self.rotation, self.shear) != ((0.0, 0.0), (0.0, 0.0))
+    def turns(self) -> Sequence[tuple[int, int]]:
+        return () if (self.rotation, self.shear) == ((0.0, 0.0), (0.0, 0.0)) else ((0, 1),)
+
+    @property
+    def filling(self) -> tuple[str, float]:
+        return self.fill, self.fill_value
 
     @property
     def count(self) -> int:
@@ -253,7 +258,7 @@ class RandomCrop(_Cut):
         # Whole pixels. Rounded, and not to places that are all as likely (the outermost two are half as
         # likely as the others): so the windows of a large and a small image differ by less than a pixel
         # of the small one.
-        return cut(np.rint(draws["place"] * _room(before, after)), before, after)
+        return cut(np.rint(draws["place"] * room(before, after)), before, after)
 
 
 @dataclass(frozen=True)
@@ -276,7 +281,7 @@ class CenterCrop(_Cut):
         return {"place": np.full((len(numbers), 2), 0.5)}
 
     def matrices(self, draws: Draws, before: Size, after: Size) -> NDArray:
-        return cut(np.floor(draws["place"] * _room(before, after)), before, after)
+        return cut(np.floor(draws["place"] * room(before, after)), before, after)
 
 
 @dataclass(frozen=True)
@@ -345,6 +350,43 @@ class RandomResizedCrop(Geometry):
         return windows(*draws["window"].T)
 
 
+def magnification(zoom: object) -> tuple[float, float]:
+    """Return the bounds of a magnification: a pair, or one number to either side of 1."""
+    least, most = span("zoom", zoom, centre=1.0)
+    if least <= 0:
+        raise DeclarationError(
+            lines(
+                f"zoom is a magnification above 0; it reaches {least:g}.",
+                "Write a pair such as zoom=(1, 1.5).",
+            )
+        )
+    return least, most
+
+
+def check_filling(fill: object, fill_value: object) -> None:
+    """Raise unless a fill is one of `FILLS`, and its value a number."""
+    one_of("fill", fill, FILLS)
+    if not isinstance(fill_value, int | float | np.number) or not np.isfinite(fill_value):
+        raise DeclarationError(f"fill_value is one number; received {fill_value!r}.")
+
+
+def check_held(filling: tuple[str, float], name: str, spec: Spec) -> None:
+    """Raise if a field cannot hold the value that it shall be filled with."""
+    fill, value = filling
+    if fill != "constant" or np.dtype(spec.dtype).kind not in "biu":
+        return
+    kind = np.iinfo(spec.dtype if spec.dtype != "bool" else "uint8")
+    high = 1 if spec.dtype == "bool" else kind.max
+    if not kind.min <= value <= high or value % 1:
+        raise DeclarationError(
+            lines(
+                f"fill_value is a value that pixels can have; {name!r} is {spec}, whole numbers "
+                f"from {kind.min} to {high}, and fill_value is {value!r}.",
+                "Pass one that suits all fields of the transform.",
+            )
+        )
+
+
 def _shift(value: object) -> tuple[float, float]:
     """Return the most by which an image moves, as fractions of height and width."""
     is_pair = isinstance(value, Sequence) and not isinstance(value, str)
@@ -409,8 +451,8 @@ def cut(corners: NDArray, before: Size, after: Size) -> NDArray:
     return windows(top / before[0], left / before[1], after[0] / before[0], after[1] / before[1])
 
 
-def _room(before: Size, after: Size) -> NDArray:
-    """Return how many places a window has beside the first, down and to the right."""
+def room(before: Size, after: Size) -> NDArray:
+    """Return how many places a window has beside the first, along each axis."""
     return np.subtract(before, after)
 
 

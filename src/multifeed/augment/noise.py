@@ -12,7 +12,15 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from multifeed.augment.base import Columnwise, Draws, MakeGenerator, NDArray, Pointwise, span
+from multifeed.augment.base import (
+    Columnwise,
+    Draws,
+    MakeGenerator,
+    NDArray,
+    Pointwise,
+    settle,
+    span,
+)
 from multifeed.augment.color import check_pixels, probability
 from multifeed.augment.draws import between
 from multifeed.errors import DeclarationError, lines
@@ -87,19 +95,21 @@ class RandomNoise(_Gaussian):
 
 @dataclass(frozen=True)
 class Noise(_Gaussian, Columnwise):
-    """Add Gaussian noise to numbers and arrays of floats.
+    """Add Gaussian noise to numbers, arrays of floats, and volumes.
 
     All named fields share the standard deviation; each element has noise of its own. It is never more
     than 4.3 standard deviations: the numbers are one of 65,536 quantiles.
 
     Args:
-        fields: The field or fields, of a float dtype.
+        fields: The field or fields, of a float dtype; volumes, ``[depth, height, width, channels]``, of
+            any: of whole numbers, sums are rounded, and cut off where the dtype ends.
         sigma: Standard deviation, in the units that the model sees (of ``mf.Numeric(...,
             normalize=True)``, in deviations of the column): a number, or a pair (least, most) from which
             each sample's is drawn.
 
     Raises:
-        DeclarationError: If `sigma` is below 0 or the wrong way round, or a field has no floats.
+        DeclarationError: If `sigma` is below 0 or the wrong way round, or a field is neither floats nor
+            a volume.
 
     Example:
         >>> import numpy as np, multifeed as mf
@@ -109,8 +119,11 @@ class Noise(_Gaussian, Columnwise):
         (2, 3)
     """
 
+    makes_colors: ClassVar[bool] = True
+
     def check(self, name: str, spec: Spec) -> None:
-        if not spec.dtype.startswith("float"):
+        is_volume = len(spec.shape) == 4 and spec.dtype != "bool"
+        if not spec.dtype.startswith("float") and not is_volume:
             instead = "mf.RandomNoise changes images of 8 bits." if spec.dtype == "uint8" else ""
             raise DeclarationError(
                 lines(
@@ -133,7 +146,10 @@ class Noise(_Gaussian, Columnwise):
             index = indices(flat.shape[1], generator, self.fields.index(name))
             noise = quantiles().take(index, mode="clip")
             noise *= sigma
-            np.add(flat, noise, out=flat, casting="same_kind")
+            if each.dtype.kind == "f":
+                np.add(flat, noise, out=flat, casting="same_kind")
+            else:
+                settle(noise + flat, flat)
 
 
 @dataclass(frozen=True)

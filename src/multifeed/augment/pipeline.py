@@ -12,9 +12,10 @@ import numpy as np
 
 from multifeed.augment.base import Columnwise, Draws, NDArray, Pointwise, Size, Transform
 from multifeed.augment.draws import generator, uniforms, words
-from multifeed.augment.geometry import Geometry, RandomAffine
+from multifeed.augment.geometry import Geometry
 from multifeed.augment.mix import Mix, Mixing
-from multifeed.augment.warp import Move, Warp
+from multifeed.augment.warp import Warp
+from multifeed.augment.warp3d import Warp3D
 from multifeed.errors import DeclarationError, lines, near
 from multifeed.fields.base import Base, Columnar, Derived, Field, Made, PerSample, Told
 from multifeed.fields.frame import Frame, resizing
@@ -22,6 +23,10 @@ from multifeed.fields.gather import OneByOne
 from multifeed.fields.resize import resize
 from multifeed.fields.scratch import Scratch
 from multifeed.spec import Spec
+
+# What the axes of images and of volumes are called, by how many there are.
+_AXES = {2: ("height", "width"), 3: ("depth", "height", "width")}
+_NOUNS = {2: "image", 3: "volume"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Shot:
     start: int
     draw: int
     draws: Sequence[Draws]
-    moves: Mapping[str, Sequence[Move]]
+    moves: Mapping[str, Sequence[Any]]
     domain: int = 0
     partners: Mapping[int, Shot] = field(default_factory=dict)
 
@@ -124,7 +129,7 @@ class Pipeline:
         warp: How the base is warped; None if no geometry acts on the field.
     """
 
-    def __init__(self, name: str, base: Base, warp: Warp | None) -> None:
+    def __init__(self, name: str, base: Base, warp: Warp | Warp3D | None) -> None:
         self.name = name
         self.base = base
         reader = base.reader
@@ -153,8 +158,8 @@ class Pipeline:
             resize(base, values, self.base.interpolation, antialias=self.base.antialias)
         else:
             # Label maps may have no axis of channels.
-            pixels = base.reshape(*base.shape[:2], -1)
-            target = values.reshape(*values.shape[:2], -1)
+            pixels = base.reshape(*self._warp.base, -1)
+            target = values.reshape(*self._warp.size, -1)
             self._warp.apply(pixels, shot.moves[self.name][place], target)
         return values, told
 
@@ -166,6 +171,9 @@ class Pipeline:
             shot: The draws.
             place: Which slot of them is the sample's.
         """
+        if isinstance(self._warp, Warp3D):
+            # Frames are of images.
+            return told
         base, size = self.reader.spec.shape[:2], self.base.spec.shape[:2]
         if self._warp is not None and told is None:
             told = Frame.whole((base[0], base[1]))
@@ -213,7 +221,7 @@ class Augmentation:
         self._warps = {
             name: _warp_of(name, base, [each for _, each in self._geometry[name]])
             for name, base in bases.items()
-            if self._geometry[name]
+            if self._geometry[name] or _is_resized_volume(base)
         }
         self._check_aspects()
         self.pipelines = {
@@ -336,12 +344,12 @@ class Augmentation:
             numbers = uniforms(seed, epoch, stream, start, stop, count, draw=draw)
             draws.append({} if domain and isinstance(each, Mixing) else each.draw(numbers))
         # Fields that move together, from and to one size, have one matrix.
-        known: dict[Any, list[Move]] = {}
+        known: dict[Any, Sequence[Any]] = {}
         moves = {}
         for name, warp in self._warps.items():
             together = (warp, *(number for number, _ in self._geometry[name]))
             if together not in known:
-                known[together] = warp.moves(self._matrices(name, draws))
+                known[together] = warp.moves(self._matrices(name, draws, stop - start))
             moves[name] = known[together]
         return Shot(seed, epoch, start, draw, draws, moves, domain)
 
@@ -397,11 +405,11 @@ class Augmentation:
         copies = [(copy.name, copy.reader.spec) for copy in self._copies[name]]
         return [(name, self.specs[name]), *copies]
 
-    def _matrices(self, name: str, draws: Sequence[Draws]) -> NDArray:
-        """Return the composed matrix of each slot, ``float64[slots, 2, 3]``, in pixels."""
+    def _matrices(self, name: str, draws: Sequence[Draws], slots: int) -> NDArray:
+        """Return the composed matrix of each slot, ``float64[slots, axes, axes + 1]``, in pixels."""
         warp = self._warps[name]
         frame = warp.base
-        total = np.eye(3)
+        total = np.tile(np.eye(len(frame) + 1), (slots, 1, 1))
         for number, each in self._geometry[name]:
             after = warp.size if each.crops else frame
             total = total @ each.matrices(draws[number], frame, after)
@@ -435,32 +443,50 @@ class Augmentation:
         for number, each in enumerate(self.transforms):
             if isinstance(each, Geometry):
                 first, *others = each.fields
+                for name in each.fields:
+                    self._check_swaps(number, each, name)
                 for name in others:
                     self._check_pair(number, each, first, name)
 
-    def _check_pair(self, number: int, transform: Geometry, first: str, other: str) -> None:
-        (rows, columns), (height, width) = (self._frame(name, number) for name in (first, other))
-        kind = type(transform).__name__
-        # Sizes are whole pixels: one pixel more or less of the smaller is no other aspect ratio.
-        unlike = abs(height * columns - width * rows)
-        if transform.turns and unlike > max(height, width, rows, columns):
-            raise DeclarationError(
-                lines(
-                    f"images that turn together have one aspect ratio: {first!r} is {rows} x {columns} "
-                    f"and {other!r} {height} x {width}.",
-                    "Declare them with sizes of one aspect ratio, or "
-                    f"give {other!r} a {kind} of its own.",
-                )
-            )
-        if transform.cuts:
-            one = np.divide(self._warps[first].size, (rows, columns))
-            two = np.divide(self._warps[other].size, (height, width))
-            # Sizes are whole pixels: a pixel of the smaller one more or less is the same share.
-            if np.abs(one - two).max() > 1 / min(rows, columns, height, width):
+    def _check_swaps(self, number: int, transform: Geometry, name: str) -> None:
+        size = self._frame(name, number)
+        for one, other in transform.swaps:
+            if size[one] != size[other]:
+                first, second = (_AXES[len(size)][axis] for axis in (one, other))
                 raise DeclarationError(
                     lines(
-                        f"images that are cut together show the same part: {first!r} keeps "
-                        f"{_shares(one)} of its height and width, {other!r} {_shares(two)}.",
+                        f"a quarter turn puts {first} in the place of {second}, so they are of one "
+                        f"length; {name!r} is {_by(size)}.",
+                        f"Leave the axis across them out of {type(transform).__name__}, or declare "
+                        "another size.",
+                    )
+                )
+
+    def _check_pair(self, number: int, transform: Geometry, first: str, other: str) -> None:
+        here, there = (self._frame(name, number) for name in (first, other))
+        kind, noun = type(transform).__name__, _NOUNS[len(here)]
+        for one, two in transform.turns:
+            # Sizes are whole pixels: one pixel more or less of the smaller is no other aspect ratio.
+            unlike = abs(there[one] * here[two] - there[two] * here[one])
+            if unlike > max(there[one], there[two], here[one], here[two]):
+                raise DeclarationError(
+                    lines(
+                        f"{noun}s that turn together have one aspect ratio: {first!r} is {_by(here)} "
+                        f"and {other!r} {_by(there)}.",
+                        "Declare them with sizes of one aspect ratio, or "
+                        f"give {other!r} a {kind} of its own.",
+                    )
+                )
+        if transform.cuts:
+            shown = np.divide(self._warps[first].size, here)
+            other_shown = np.divide(self._warps[other].size, there)
+            # Sizes are whole pixels: a pixel of the smaller one more or less is the same share.
+            if np.abs(shown - other_shown).max() > 1 / min(*here, *there):
+                raise DeclarationError(
+                    lines(
+                        f"{noun}s that are cut together show the same part: {first!r} keeps "
+                        f"{_shares(shown)} of its {_listed(_AXES[len(here)])}, {other!r} "
+                        f"{_shares(other_shown)}.",
                         "Declare each base_size in proportion to its size.",
                     )
                 )
@@ -484,14 +510,27 @@ def _stream(number: int, domain: int) -> int:
 
 
 def _shares(shares: NDArray) -> str:
-    return " and ".join(f"{each:.0%}" for each in shares)
+    return _listed([f"{each:.0%}" for each in shares])
 
 
-def _warp_of(name: str, base: Base, transforms: Sequence[Geometry]) -> Warp:
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _by(size: Size) -> str:
+    return " x ".join(map(str, size))
+
+
+def _is_resized_volume(base: Base) -> bool:
+    """Tell whether a base is a volume that becomes one of another size, which takes a warp."""
+    return len(base.spec.shape) == 4 and base.reader.spec.shape != base.spec.shape
+
+
+def _warp_of(name: str, base: Base, transforms: Sequence[Geometry]) -> Warp | Warp3D:
     """Return how a field is warped by its geometry."""
-    before, after = base.reader.spec.shape[:2], base.spec.shape[:2]
-    filling = [each for each in transforms if isinstance(each, RandomAffine)]
-    fills = {(each.fill, each.fill_value) for each in filling} or {("nearest", 0.0)}
+    axes = 3 if len(base.spec.shape) == 4 else 2
+    before, after = base.reader.spec.shape[:axes], base.spec.shape[:axes]
+    fills = {each.filling for each in transforms if each.filling} or {("nearest", 0.0)}
     if len(fills) > 1:
         raise DeclarationError(
             f"all geometry of a field is one interpolation, with one fill; those of {name!r} have "
@@ -502,23 +541,25 @@ def _warp_of(name: str, base: Base, transforms: Sequence[Geometry]) -> Warp:
             raise DeclarationError(
                 lines(
                     f"{type(each).__name__} has nothing left to cut: what stands before it for {name!r} "
-                    "has brought the image to its `size` already.",
+                    f"has brought the {_NOUNS[axes]} to its `size` already.",
                     f"Put {type(each).__name__} first, or leave it out.",
                 )
             )
-        is_larger = before != after and before[0] >= after[0] and before[1] >= after[1]
+        is_larger = before != after and all(np.greater_equal(before, after))
         if each.cuts and not is_larger:
             larger = tuple(math.ceil(side * 8 / 7) for side in after)
+            noun = _NOUNS[axes]
             raise DeclarationError(
                 lines(
-                    f"{type(each).__name__} cuts an image of `size` out of a larger base image; that of "
-                    f"{name!r} is {after[0]} x {after[1]} of {before[0]} x {before[1]}.",
+                    f"{type(each).__name__} cuts {noun}s of `size` out of a larger base {noun}; that of "
+                    f"{name!r} is {_by(after)} of {_by(before)}.",
                     f"Declare it with a larger base_size, e.g. base_size={larger}.",
                 )
             )
     (fill, fill_value), *_ = fills
-    size = (after[0], after[1])
-    return Warp((before[0], before[1]), size, base.interpolation, fill, fill_value, base.antialias)
+    if axes == 3:
+        return Warp3D(before, after, base.interpolation, fill, fill_value)
+    return Warp(before, after, base.interpolation, fill, fill_value, base.antialias)
 
 
 def by_columns(
