@@ -16,11 +16,12 @@ from multifeed.augment.base import Transform
 COUNT = 11
 PICTURES = ["photo", "grey", "rgba"]
 IMAGES = [*PICTURES, "mask"]
+VOLUMES = ["scan", "labels"]
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Images of many sizes with masks, arrays, sequences, points and boxes; one photo is missing."""
+    """Images with masks, volumes, arrays, sequences, points and boxes; one photo is missing."""
     folder = tmp_path_factory.mktemp("fuzz")
     rng = np.random.default_rng(0)
     names: dict[str, list[str | None]] = {"photo": [], "mask": [], "rgba": []}
@@ -41,6 +42,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "kind": ["abc"[number % 3] for number in range(COUNT)],
         "num": rng.normal(size=(COUNT, 5)).astype(np.float32),
         "arr": rng.normal(size=(COUNT, 20, 20, 2)).astype(np.float32),
+        "scan": rng.integers(-900, 900, (COUNT, 6, 10, 10, 2), np.int16),
+        "labels": rng.integers(0, 3, (COUNT, 3, 5, 5, 1), np.uint8),
         "seq": [np.arange(number % 7 + 1.0).tolist() for number in range(COUNT)],
         "pts": [[[10.0, 20.0], [30.0, 40.0], [5.0, 5.0]]] * COUNT,
         "box": [[[10.0, 20.0, 30.0, 40.0]], []] * (COUNT // 2) + [[]],
@@ -61,11 +64,13 @@ def declared(rows: dict[str, Any], chance: random.Random) -> mf.Dataset:
                              pad_to_aspect_ratio=chance.random() < 0.5),
             "num": mf.Array("num"),
             "arr": mf.Array("arr"),
+            "scan": mf.Array("scan", dtype=chance.choice([None, "float32"])),
             "seq": mf.Array("seq", pad_to=8),
         },
         targets={
             "mask": mf.Image("mask", 12, base_size=chance.choice([None, 14, 20]),
                              color_mode="grayscale", interpolation="nearest"),
+            "labels": mf.Array("labels", interpolation="nearest"),
             "kind": mf.Category("kind", vocabulary=["a", "b", "c"], one_hot=True),
             "clean": mf.Same("photo", dtype="float32", before=before["a"]),
             "still": mf.Same("num", dtype="float32", before=before["b"]),
@@ -94,13 +99,18 @@ def transforms(chance: random.Random) -> Iterator[Transform]:
         lambda: mf.RandomFlip(some([*IMAGES, "arr"])),
         lambda: mf.RandomResizedCrop(some(IMAGES)),
         lambda: mf.RandomCrop(some(["grey", "rgba"])),
+        lambda: mf.RandomAffine3D(some(VOLUMES), rotation=chance.choice([0, (20, 0, 0), 30]), shift=0.1,
+                                  flip="depth", fill=chance.choice(["nearest", "reflect", "wrap"])),
+        lambda: mf.RandomFlip3D(some(VOLUMES), along=some(["depth", "height", "width"])),
+        lambda: mf.RandomTurn3D(some(VOLUMES)),
     ]  # fmt: skip
     others: list[Callable[[], Transform]] = [
         lambda: mf.RandomColor(some(PICTURES), brightness=0.2, hue=0.1, contrast=0.3, gamma=0.2),
         lambda: mf.RandomNoise(some(PICTURES), sigma=(0, 9)),
         lambda: mf.RandomJPEG(some(PICTURES)),
         lambda: mf.RandomErasing(some([*IMAGES, "arr"])),
-        lambda: mf.Noise(some(["num", "arr"]), sigma=0.3),
+        lambda: mf.Noise(some(["num", "arr", "scan"]), sigma=0.3),
+        lambda: mf.RandomColor("scan", brightness=0.2, contrast=0.2),
         lambda: mf.RandomFunction(["photo", "arr", "num"], rolled),
         lambda: mf.RandomShift(some(["arr", "num"]), most=2),
         lambda: mf.TimeMask(some(["seq", "arr"]), most=0.3),
@@ -112,7 +122,7 @@ def transforms(chance: random.Random) -> Iterator[Transform]:
     for _ in range(chance.choice([0, 0, 1, 2])):
         kind = chance.choice([mf.MixUp, mf.CutMix])
         named = ["photo", *chance.choice([[], ["num"], ["num", "seq"], ["grey", "rgba"]]), "kind"]
-        chosen.append(kind(named, keep=["pts", "mask", "box"]))
+        chosen.append(kind(named, keep=["pts", "mask", "box", "labels"]))
     yield from chosen
 
 
@@ -155,3 +165,4 @@ def test_batches_depend_on_their_position_alone(rows: dict[str, Any], full_lengt
                     for name, array in alone.items():
                         assert found[name][place].tobytes() == array[0].tobytes(), (name, what)
                 assert set(np.unique(batch[1]["mask"])) <= {0, 1, 2, 3}, what
+                assert set(np.unique(batch[1]["labels"])) <= {0, 1, 2}, what

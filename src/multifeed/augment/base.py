@@ -173,7 +173,7 @@ def settle(values: NDArray, out: NDArray) -> None:
     if out.dtype.kind in "iu":
         limits = np.iinfo(out.dtype)
         most = values.dtype.type(limits.max)
-        if most > limits.max:
+        if int(most) > limits.max:
             # No float32 is the most that 32 bits hold.
             most = np.nextafter(most, values.dtype.type(0))
         np.clip(values, limits.min, most, out=values)

@@ -577,7 +577,10 @@ def by_columns(
     return [
         name
         for name, base in bases.items()
-        if isinstance(base.reader, Columnar) and base.finish is None and name not in slow.union(copied)
+        if isinstance(base.reader, Columnar)
+        and base.finish is None
+        and base.reader.spec == base.spec
+        and name not in slow.union(copied)
     ]
 
 

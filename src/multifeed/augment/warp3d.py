@@ -329,6 +329,10 @@ def _reduced(volume: NDArray, matrix: NDArray) -> tuple[NDArray, NDArray]:
     """Return a volume small enough that no voxel is skipped, and the matrix for it."""
     # How far a step in the output leads along each axis of the volume.
     by = np.maximum((np.linalg.norm(matrix[:, :3], axis=1) + _EXACT).astype(int), 1)
+    times = abs(np.linalg.det(matrix[:, :3])) + _EXACT
+    if by.prod() > times:
+        # Long voxels that are turned: what a step passes by, others of their slice come to.
+        by[:] = max(int(np.cbrt(times)), 1)
     if (by == 1).all():
         return volume, matrix
     sides = np.array(volume.shape[:3])
