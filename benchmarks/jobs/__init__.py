@@ -7,6 +7,7 @@ from job import Job, Weighing
 from . import (
     align,
     augment,
+    augment3d,
     cache_build,
     cold,
     first_batch,
@@ -33,6 +34,7 @@ JOBS: dict[str, Job | Weighing] = {
     "cache_build": cache_build.JOB,
     "augment": augment.AFFINE,
     "augment_crop": augment.CROP,
+    "augment3d": augment3d.JOB,
     "numbers": numbers.JOB,
     "gil": gil.JOB,
     **glue.JOBS,

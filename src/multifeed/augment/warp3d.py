@@ -189,9 +189,10 @@ def _by_slices(bordered: NDArray, matrix: NDArray, fill: str, out: NDArray) -> N
     depth, rows, columns, _ = out.shape
     levels = matrix[0, 3] + matrix[0, 0] * np.arange(depth) + 1
     _fold(levels, bordered.shape[0] - 2, fill)
-    y, x = _grids((rows, columns), ("y", "x"))
+    y, x = _own_arrays((rows, columns), "y", "x")
     for axis, places in ((1, y), (2, x)):
-        _place(matrix[axis], bordered.shape[axis] - 2, fill, 0, (0, 0), places)
+        grid = _Grid.of(matrix[axis], bordered.shape[axis] - 2, fill, (0, 0), places)
+        grid.write(0, places)
     shape = (rows, columns, *bordered.shape[3:])
     blended = _own.array("blended", bordered.shape[1:], "float32")
     values = _own.array("one", shape, "float32")
@@ -214,14 +215,13 @@ def _across_slices(bordered: NDArray, matrix: NDArray, fill: str, out: NDArray) 
     rows = height + 2
     for window in _tiles(matrix, rows, out):
         shape = window[0].stop - window[0].start, window[1].stop - window[1].start
-        z, y, x, above = _grids(shape, ("z", "y", "x", "above"))
-        one, other = (
-            _own.array(use, (*shape, *bordered.shape[3:]), "float32") for use in ("one", "other")
-        )
+        z, y, x, above = _own_arrays(shape, "z", "y", "x", "above")
+        one, other = _own_arrays((*shape, *bordered.shape[3:]), "one", "other")
         corner = window[0].start, window[1].start
+        grids = _grids(matrix, (depth, height, width), fill, corner, (z, y, x))
         for number in range(out.shape[0]):
-            for axis, (side, places) in enumerate(((depth, z), (height, y), (width, x))):
-                _place(matrix[axis], side, fill, number, corner, places)
+            for grid, places in zip(grids, (z, y, x), strict=True):
+                grid.write(number, places)
             np.minimum(np.floor(z, out=above), depth, out=above)
             z -= above
             first, last = int(above.min()), int(above.max())
@@ -242,14 +242,15 @@ def _take_nearest(bordered: NDArray, matrix: NDArray, fill: str, out: NDArray) -
     """Take the nearest voxel of each place; arguments are those of `_by_slices`, of any dtype."""
     depth, height, width = (side - 2 for side in bordered.shape[:3])
     voxels = bordered.reshape(-1, bordered.shape[3])
-    z, y, x = _grids(out.shape[1:3], ("z", "y", "x"), "float64")
+    z, y, x = _own_arrays(out.shape[1:3], "z", "y", "x", dtype="float64")
+    grids = _grids(matrix, (depth, height, width), fill, (0, 0), (z, y, x))
     for number in range(out.shape[0]):
-        for axis, (side, places) in enumerate(((depth, z), (height, y), (width, x))):
-            _place(matrix[axis], side, fill, number, (0, 0), places)
+        for grid, places in zip(grids, (z, y, x), strict=True):
+            grid.write(number, places)
             places += 0.5
             np.floor(places, out=places)
             # Half a voxel beyond the border is still of the border.
-            np.minimum(places, side + 1, out=places)
+            np.minimum(places, grid.side + 1, out=places)
         z *= height + 2
         z += y
         z *= width + 2
@@ -257,26 +258,60 @@ def _take_nearest(bordered: NDArray, matrix: NDArray, fill: str, out: NDArray) -
         voxels.take(z.astype(np.intp), axis=0, out=out[number], mode="clip")
 
 
-def _place(
-    row: NDArray, side: int, fill: str, number: int, corner: tuple[int, int], out: NDArray
-) -> None:
-    """Write where the voxels of a part of a slice come from along one axis, border included.
+@dataclass(frozen=True)
+class _Grid:
+    """Where the voxels of a part of each slice come from along one axis, border included.
 
     Args:
-        row: ``float64[4]``, the row of the matrix for that axis.
+        first: ``float[rows, columns]``, the places of the first slice.
+        step: How far the next slice is.
         side: Voxels along that axis, without the border.
         fill: One of `FILLS`.
-        number: The slice of the output.
-        corner: (row, column) of the part's first voxel.
-        out: ``float[rows, columns]``.
+        low: The least of `first`.
+        high: The most of them.
     """
-    down = row[3] + row[0] * number + row[1] * (corner[0] + np.arange(out.shape[0])) + 1
-    across = row[2] * (corner[1] + np.arange(out.shape[1]))
-    np.add(down.astype(out.dtype)[:, None], across.astype(out.dtype), out=out)
-    low = min(down[0], down[-1]) + min(across[0], across[-1])
-    high = max(down[0], down[-1]) + max(across[0], across[-1])
-    if low < 1 or high > side:
-        _fold(out, side, fill)
+
+    first: NDArray
+    step: float
+    side: int
+    fill: str
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, row: NDArray, side: int, fill: str, corner: tuple[int, int], like: NDArray) -> _Grid:
+        """Return the grid of a row of a matrix, ``float64[4]``.
+
+        Args:
+            row: The row.
+            side: Voxels along its axis.
+            fill: One of `FILLS`.
+            corner: (row, column) of the part's first voxel.
+            like: An array of the part's shape, and of the dtype for places.
+        """
+        down = row[3] + row[1] * (corner[0] + np.arange(like.shape[0])) + 1
+        across = row[2] * (corner[1] + np.arange(like.shape[1]))
+        first = (down[:, None] + across).astype(like.dtype)
+        return cls(first, float(row[0]), side, fill, float(first.min()), float(first.max()))
+
+    def write(self, number: int, out: NDArray) -> None:
+        """Write the places of a slice."""
+        far = self.step * number
+        np.add(self.first, far, out=out)
+        if self.low + far < 1 or self.high + far > self.side:
+            _fold(out, self.side, self.fill)
+
+
+def _grids(
+    matrix: NDArray,
+    sides: tuple[int, ...],
+    fill: str,
+    corner: tuple[int, int],
+    like: tuple[NDArray, ...],
+) -> list[_Grid]:
+    """Return the grids of all three axes; see `_Grid.of`."""
+    rows = zip(matrix, sides, like, strict=True)
+    return [_Grid.of(row, side, fill, corner, places) for row, side, places in rows]
 
 
 def _fold(places: NDArray, side: int, fill: str) -> None:
@@ -363,6 +398,6 @@ def _averaged(volume: NDArray, axis: int, side: int) -> NDArray:
     return np.stack(stacked).reshape(shape)
 
 
-def _grids(shape: tuple[int, ...], uses: tuple[str, ...], dtype: str = "float32") -> list[NDArray]:
+def _own_arrays(shape: tuple[int, ...], *uses: str, dtype: str = "float32") -> list[NDArray]:
     """Return arrays of one shape for some uses, in memory of this thread."""
     return [_own.array(use, shape, dtype) for use in uses]
