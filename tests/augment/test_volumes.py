@@ -178,7 +178,7 @@ class Larger(mf.Array):
         size = {"scan": (8, 9, 10), "labels": (4, 4, 5)}[str(self.column)]
         return Spec((*size, 1), "int16")
 
-    def spec(self, columns: Any, learned: Any) -> Spec:
+    def spec_of(self, columns: Any, learned: Any) -> Spec:
         return self.output
 
     def base(self, source: Any, learned: Any) -> Base:
@@ -416,6 +416,22 @@ def test_volumes_are_blended() -> None:
     augment = [mf.RandomFlip3D("scan"), mf.MixUp(["scan", "kind"], alpha=1)]
     scan, kind = mf.Feed(data, 2, seed=4, augment=augment).batch(0, 0)
     np.testing.assert_allclose(scan.mean((1, 2, 3, 4)), kind[:, 1], atol=1e-6)
+
+
+def test_a_cache_and_processes_change_nothing(tmp_path: Path) -> None:
+    """Volumes of files, moved or not: the bytes of a cache, and of a process, are those of threads."""
+    names = [str(tmp_path / f"{number}.npy") for number in range(5)]
+    for number, name in enumerate(names):
+        np.save(name, smooth("float32", (6, 8, 8, 1), number))
+    data = mf.Dataset({"scan": names}, inputs=mf.Array("scan", shape=(6, 8, 8, 1)))
+    cached = mf.cache(data, tmp_path / "cache")
+    affine, noise = mf.RandomAffine3D("scan", rotation=20, fill="wrap"), mf.Noise("scan", 3)
+    for augment in ([affine, noise], noise, mf.RandomTurn3D("scan")):
+        plain = mf.Feed(data, 5, seed=1, augment=augment).batch(0, 0)[0].tobytes()
+        assert mf.Feed(cached, 5, seed=1, augment=augment).batch(0, 0)[0].tobytes() == plain
+    plain = mf.Feed(data, 5, seed=1, augment=[affine, noise]).batch(0, 0)[0].tobytes()
+    with mf.Feed(data, 5, seed=1, augment=[affine, noise], processes=1) as feed:
+        assert next(iter(feed))[0].tobytes() == plain
 
 
 def declared(shape: tuple[int, ...], **options: Any) -> mf.Dataset:

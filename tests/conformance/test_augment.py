@@ -75,16 +75,16 @@ each_transform = pytest.mark.parametrize("augment", TRANSFORMS.values(), ids=TRA
 class Larger(mf.Array):
     """Volumes of which there are 5 x 8 x 8 voxels, and which are 4 x 6 x 6 for the model."""
 
-    def spec(self, columns: Any, learned: Any) -> mf.Spec:
-        return mf.Spec((4, 6, 6, 1), super().spec(columns, learned).dtype)
+    def spec_of(self, columns: Any, learned: Any) -> mf.Spec:
+        return mf.Spec((4, 6, 6, 1), super().spec_of(columns, learned).dtype)
 
     def base(self, source: Any, learned: Any) -> Base:
-        output = self.spec(source.columns, learned)
+        output = self.spec_of(source.columns, learned)
         whole = super().bind(source, learned)
         return replace(super().base(source, learned), reader=whole, spec=output, final=output)
 
     def bind(self, source: Any, learned: Any) -> Any:
-        return Cropped(super().bind(source, learned), self.spec(source.columns, learned))
+        return Cropped(super().bind(source, learned), self.spec_of(source.columns, learned))
 
 
 class Cropped(Columnar):
