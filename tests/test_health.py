@@ -541,7 +541,7 @@ def test_nothing_that_a_field_raises_makes_check_raise() -> None:
         def check(self, columns: Any) -> None:
             pass
 
-        def spec(self, columns: Any, learned: Any) -> Spec:
+        def spec_of(self, columns: Any, learned: Any) -> Spec:
             return Spec((), "float32")
 
         def bind(self, source: Any, learned: Any) -> Columnar | PerSample:

@@ -534,7 +534,7 @@ class Anything(Field):
     def check(self, columns: Columns) -> None:
         pass
 
-    def spec(self, columns: Columns, learned: Any) -> mf.Spec:
+    def spec_of(self, columns: Columns, learned: Any) -> mf.Spec:
         return mf.Spec((), "float32")
 
     def bind(self, source: Any, learned: Any) -> Columnar:

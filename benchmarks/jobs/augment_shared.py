@@ -63,7 +63,7 @@ def crop_feed(folder: Path, samples: int) -> MakeFeed:
     class Larger(mf.Array):
         """An array that is larger than what becomes of it: `base_size` of mf.Image, without files."""
 
-        def spec(self, columns: Any, learned: Any) -> mf.Spec:
+        def spec_of(self, columns: Any, learned: Any) -> mf.Spec:
             return output
 
         def base(self, source: Any, learned: Any) -> Any:

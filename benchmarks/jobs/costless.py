@@ -32,7 +32,7 @@ class Idle(_Costless):
 
     sleep_s: float = 0.0
 
-    def spec(self, columns: Any, learned: Any) -> Any:
+    def spec_of(self, columns: Any, learned: Any) -> Any:
         return _SPEC
 
     def bind(self, source: Any, learned: Any) -> Any:
@@ -65,7 +65,7 @@ class _Asleep(_Nothing):
 class Blank(_Costless):
     """An image of which one pixel is written."""
 
-    def spec(self, columns: Any, learned: Any) -> Any:
+    def spec_of(self, columns: Any, learned: Any) -> Any:
         return _IMAGE
 
     def bind(self, source: Any, learned: Any) -> Any:

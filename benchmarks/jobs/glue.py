@@ -162,7 +162,7 @@ def _stamp(column: str, threads: bool) -> Any:
         def check(self, columns: Any) -> None:
             pass
 
-        def spec(self, columns: Any, learned: Any) -> Any:
+        def spec_of(self, columns: Any, learned: Any) -> Any:
             return spec_of_one
 
         def bind(self, source: Any, learned: Any) -> Any:
