@@ -27,6 +27,8 @@ import multifeed as mf
 from multifeed.fields.base import Columnar, Field, PerSample, Remark
 from multifeed.fields.gather import Matrix
 from multifeed.fields.rows import Rows
+from multifeed.files import File
+from multifeed.folder import Folder
 from multifeed.health.reading import blank
 from multifeed.spec import Spec
 
@@ -989,18 +991,22 @@ def test_progress_is_shown_on_a_terminal_alone(
     assert written[1] == ""
 
 
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what will list every file that is opened."""
+    reads: list[str] = []
+    original = Folder.open
+
+    def counted(folder: Folder, name: str) -> File:
+        reads.append(folder.path(name))
+        return original(folder, name)
+
+    monkeypatch.setattr(Folder, "open", counted)
+    return reads
+
+
 def test_each_file_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading, hashing, describing and decoding share one read."""
-    import multifeed.files
-
-    reads: list[str] = []
-    original = multifeed.files.read_file
-
-    def counted(path: str, top: str | None = None) -> bytes:
-        reads.append(path)
-        return original(path, top)
-
-    monkeypatch.setattr(multifeed.files, "read_file", counted)
+    reads = count_reads(monkeypatch)
     mf.check(images(folder), workers=3)
     assert sorted(reads) == sorted(str(folder / f"p{number:02}.png") for number in range(COUNT))
 
@@ -1009,17 +1015,11 @@ def test_of_another_side_only_files_of_a_size_that_occurs_here_are_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two datasets whose files differ in size are compared without reading the other one's."""
-    import multifeed.files
-
     data = people(folder)
     here, there = data.select([0, 1]), data.select([2, 3])
     sizes = [(folder / f"p{number:02}.png").stat().st_size for number in range(4)]
     assert not set(sizes[:2]) & set(sizes[2:])
-    reads: list[str] = []
-    original = multifeed.files.read_file
-    monkeypatch.setattr(
-        multifeed.files, "read_file", lambda path, top=None: (reads.append(path), original(path, top))[1]
-    )
+    reads = count_reads(monkeypatch)
     mf.check(here, against=there)
     assert sorted(reads) == [str(folder / "p00.png"), str(folder / "p01.png")]
 
