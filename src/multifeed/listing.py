@@ -57,6 +57,12 @@ class Pattern:
         """What it matches."""
         return "folder" if self.wants_folders else "file"
 
+    @property
+    def folder(self) -> str:
+        """The folder in which its first brace or star stands."""
+        literals = takewhile(lambda part: part.literal is not None, self._parts[:-1])
+        return self._start + "".join(f"{part.literal}/" for part in literals)
+
     def path_of(self, values: Mapping[str, str]) -> str:
         """Return the path that the given brace values would have; other braces stay."""
         known = {name: values.get(name, f"{{{name}}}") for name in self.names}

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from multifeed.errors import AlignError, DeclarationError, lines, near
 from multifeed.listing import Pattern
-from multifeed.table import as_table, is_path, is_text
+from multifeed.table import FILES, as_table, is_path, is_text
 
 # Joins the parts of a composite key. A control character, so that no sensible key contains it.
 SEPARATOR = "\x1f"
@@ -128,6 +128,11 @@ class Table(Source):
     ) -> None:
         table = as_table(source, f"the source {name!r}", text)
         self._origin = f"in {os.fspath(source)}" if is_path(source) else "in the table"
+        # What `metadata` returns knows where its rows come from.
+        files = (table.schema.metadata or {}).get(FILES)
+        self._pattern = None if files is None else Pattern(os.fsdecode(files))
+        if self._pattern is not None:
+            self._origin = f"in {self._pattern.text}"
         for column in key:
             if column not in table.column_names:
                 raise DeclarationError(
@@ -141,6 +146,8 @@ class Table(Source):
         super().__init__(name, table, key, prefix)
 
     def where(self, key: Mapping[str, str]) -> str:  # noqa: D102 - see Source
+        if self._pattern is not None and set(self.key) <= set(self._pattern.names):
+            return f"looked for {self._pattern.path_of(key)}"
         return f"not {self._origin}"
 
     def describe(self, row: int) -> str:  # noqa: D102 - see Source

@@ -13,11 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from multifeed.documents import DEEPEST, is_deep_json
 from multifeed.errors import DeclarationError, lines, near, some
 
 # Where the file names in a column start from, kept in the Arrow field's metadata: it survives the
 # joins and selections that a table goes through.
 FOLDER = b"multifeed.folder"
+
+# The pattern of the files that the rows of a table were read from, in the metadata of its schema.
+FILES = b"multifeed.files"
 
 # A `pyarrow.ChunkedArray` or a NumPy array, rows first. PyArrow has no types to say so with.
 Column: TypeAlias = Any
@@ -153,7 +157,7 @@ def as_table(source: Any, what: str, text: Collection[str] = ()) -> pa.Table:
             )
         )
     try:
-        return _settled(pa.table(source))
+        return settled(pa.table(source))
     except _CONVERSION_ERRORS as error:
         raise DeclarationError(
             lines(
@@ -196,7 +200,7 @@ def read_table(path: str | os.PathLike[str], text: Collection[str] = ()) -> pa.T
         table = reader(path, text)
         # Where a damaged file says that its texts begin and end is not to be believed.
         table.validate(full=True)
-        table = _settled(table)
+        table = settled(table)
     except (*_CONVERSION_ERRORS, OSError) as error:
         raise DeclarationError(
             lines(
@@ -204,7 +208,7 @@ def read_table(path: str | os.PathLike[str], text: Collection[str] = ()) -> pa.T
                 f"The parser says: {_reason(error)}.",
             )
         ) from error
-    return _with_folder(table, os.path.dirname(os.path.abspath(path)))
+    return with_folder(table, os.path.dirname(os.path.abspath(path)))
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -255,7 +259,7 @@ def _reason(error: BaseException) -> str:
 _TAKE_BYTES = 2**31 - 1
 
 
-def _settled(table: pa.Table) -> pa.Table:
+def settled(table: pa.Table) -> pa.Table:
     """Return a table in which a name means one column, and that rows can be taken from."""
     names = _distinct(table.column_names)
     # pandas writes an index without a name out as a column: positions, which say nothing of a sample.
@@ -298,7 +302,7 @@ def _takeable(kind: pa.DataType, is_huge: bool) -> pa.DataType:
     return kind
 
 
-def _with_folder(table: pa.Table, folder: str) -> pa.Table:
+def with_folder(table: pa.Table, folder: str) -> pa.Table:
     """Let the columns that hold text or bytes remember a folder, and no column claim another one."""
     fields = []
     for field in table.schema:
@@ -310,7 +314,9 @@ def _with_folder(table: pa.Table, folder: str) -> pa.Table:
         if is_text(kind) or is_bytes(kind):
             metadata[FOLDER] = os.fsencode(folder)
         fields.append(field.with_metadata(metadata or None))
-    return table.cast(pa.schema(fields, table.schema.metadata))
+    # Nor does a table file say which files it was read from.
+    known = {key: value for key, value in (table.schema.metadata or {}).items() if key != FILES}
+    return table.cast(pa.schema(fields, known))
 
 
 # A row must fit into one block. Bigger blocks keep fewer cores busy.
@@ -410,36 +416,23 @@ def _read_json_lines(path: Path, text: Collection[str]) -> pa.Table:
     return read(times).select(table.column_names) if times else table
 
 
-# Arrow goes down into values by recursion: those of one line of `[[[[…` are more than its stack holds,
-# which kills the process. Of Parquet and its own files it refuses what is deeper than 100 and 64 itself.
-_DEEPEST = 100
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_TEXT_IN_JSON = re.compile(rb'"(?:[^"\\]|\\.)*+"')
 # A null in place of the first object kills it as well.
 _NULL_ROW = re.compile(rb"\n\s*(?:\xef\xbb\xbf\s*)?null")
 
 
 def _refuse_deadly(path: Path) -> None:
-    """Raise if a JSON file has something that Arrow dies of."""
+    """Raise if a JSON file has something that Arrow dies of.
+
+    It goes down into values by recursion: those of one line of `[[[[…` are more than its stack holds. Of
+    Parquet and its own files it refuses what is deeper than 100 and 64 itself.
+    """
     with path.open("rb") as file:
         # Arrow refuses a line that is longer than a block.
         while text := file.read(_BLOCK_BYTES) + file.readline(_BLOCK_BYTES):
-            # Only if brackets are left may it be for those that stand in texts, which is slow to tell.
-            if _has_deeper(text) and _has_deeper(_TEXT_IN_JSON.sub(b"", text)):
-                raise ValueError(f"its values are nested deeper than {_DEEPEST}, or never closed")
+            if is_deep_json(text):
+                raise ValueError(f"its values are nested deeper than {DEEPEST}, or never closed")
             if _NULL_ROW.search(b"\n" + text):
                 raise ValueError("a line is null, where each is an object")
-
-
-def _has_deeper(text: bytes) -> bool:
-    """Tell whether brackets are left once the innermost ones have been removed often enough."""
-    brackets = text.translate(None, _NO_BRACKETS)
-    for _ in range(_DEEPEST):
-        rest = brackets.replace(b"[]", b"").replace(b"{}", b"")
-        if len(rest) == len(brackets):
-            break
-        brackets = rest
-    return bool(brackets)
 
 
 def _is_time(kind: pa.DataType) -> bool:
@@ -468,7 +461,7 @@ def _from_mapping(source: Mapping[str, Any], what: str) -> Columns:
         else:
             arrow[name] = column
     one_length({name: len(column) for name, column in {**arrow, **arrays}.items()})
-    return Columns(_settled(pa.table(arrow)), arrays, list(source))
+    return Columns(settled(pa.table(arrow)), arrays, list(source))
 
 
 def _column(name: str, values: Any) -> Column:
