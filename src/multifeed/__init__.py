@@ -59,9 +59,11 @@ from multifeed.fields.present import Present
 from multifeed.fields.same import Same
 from multifeed.fields.text import Text
 from multifeed.health.check import check
+from multifeed.metadata import metadata
 from multifeed.prepare import prepare
 from multifeed.sheet import show
 from multifeed.spec import Spec
+from multifeed.sql import sql
 from multifeed.tar import tar
 from multifeed.tfrecord import tfrecord
 
@@ -127,9 +129,11 @@ __all__ = [
     "from_image_data_generator",
     "inputs",
     "lookup",
+    "metadata",
     "predict",
     "prepare",
     "show",
+    "sql",
     "tar",
     "tfrecord",
 ]

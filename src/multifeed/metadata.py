@@ -254,8 +254,8 @@ class _Gathered:
         except pa.ArrowInvalid as error:
             raise DeclarationError(
                 lines(
-                    f"metadata files have integers and floats for {name!r}, and no float holds one of the "
-                    f"integers: {str(error).rstrip('.')}.",
+                    f"metadata files have integers and floats for {name!r}, and no float holds one of "
+                    f"the integers: {str(error).rstrip('.')}.",
                     "Write them as text if they are codes, or pass columns=[...] without it.",
                 )
             ) from error
@@ -303,8 +303,8 @@ def _item_type(name: str, values: Sequence[Any]) -> pa.DataType:
         if kind is _OBJECT:
             raise BadValue(
                 f"has a list of objects at {name!r}",
-                "Pass columns=[...], the keys to read, without it; several objects a sample are a table of "
-                "their own.",
+                "Pass columns=[...], the keys to read, without it; several objects a sample are a table "
+                "of their own.",
             )
         if kind is common:
             continue
