@@ -47,7 +47,7 @@ def parse(data: bytes, notation: str) -> Object:
         ) from error
     try:
         found = NOTATIONS[notation](text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         said = str(error).partition("\n")[0] or type(error).__name__
         raise BadValue(f"is no {_NAMES[notation]} ({said})", MEND) from error
     if not isinstance(found, dict):
@@ -185,6 +185,8 @@ _LITERAL = re.compile(
     r"(?: [0,:)\]}] | True | False | None | (?:^|(?<=[,:(\[{])) (?: [(\[{] | [-+](?=0) ) )*+", re.VERBOSE
 )
 _BRACKETS = (b"[]", b"{}", b"()")
+# Python's parser makes half a kilobyte of each.
+_MOST_TOKENS = 2**19
 
 
 def _parse_literal(text: str) -> Any:
@@ -195,6 +197,10 @@ def _parse_literal(text: str) -> Any:
     """
     bare = _STRINGS_AND_NUMBERS.sub(lambda found: "" if found["comment"] else "0", text)
     bare = "".join(bare.split())
+    if len(bare) > _MOST_TOKENS:
+        raise BadValue(
+            f"has more than {_MOST_TOKENS:,} values, commas and brackets", "Write it as JSON."
+        )
     if not _LITERAL.fullmatch(bare):
         raise BadValue("holds something besides literals", "Write plain values; nothing is evaluated.")
     if _is_deep(bare.encode(), _BRACKETS):

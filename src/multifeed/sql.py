@@ -198,7 +198,7 @@ def _ask_sqlite(query: str, path: str, params: Params) -> pa.Table:
 
     uri = f"{Path(path).absolute().as_uri()}?mode=ro"
     with (
-        _told(repr(path), sqlite3.Error, OverflowError, pa.ArrowException, UnicodeEncodeError),
+        _told(repr(path), sqlite3.Error, pa.ArrowException, OverflowError, UnicodeError),
         closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection,
     ):
         # What SQLite advises for files of strangers.

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image as PILImage
 
 import multifeed as mf
@@ -215,9 +216,48 @@ TOKENIZERS: dict[str, Callable[[], bytes]] = {
     "tokenizer of an id above int32": lambda: word_level(2**31),
     "tokenizer of deep lists": lambda: b"[" * 10**6,
 }
+# Each as large as may be read, or as large as it takes.
+MEGABYTE = 2**20
+METADATA: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "json of deep lists": ("json", lambda: b'{"x": ' + b"[" * (MEGABYTE - 9)),
+    "json of a long number": ("json", lambda: b'{"x": ' + b"9" * (MEGABYTE - 9) + b"}"),
+    "json of many lists": ("json", lambda: b'{"x": [' + b"[]," * (MEGABYTE // 3 - 9) + b'[1]], "x": 1}'),
+    "json of many numbers": ("json", lambda: b'{"x": [' + b"1," * (MEGABYTE // 2 - 9) + b"{}]}"),
+    "json of 2 MB": ("json", lambda: b'{"x": "' + bytes(2 * MEGABYTE) + b'"}'),
+    "yaml of billions of laughs": (
+        "yaml",
+        lambda: (
+            b"a: &a [x,x,x,x,x,x,x,x,x]\n"
+            + b"".join(
+                b"%c: &%c [%s]\n" % (98 + each, 98 + each, b",".join([b"*%c" % (97 + each)] * 9))
+                for each in range(12)
+            )
+        ),
+    ),
+    "yaml of deep lists": ("yaml", lambda: b"[" * MEGABYTE),
+    "yaml of deep blocks": ("yaml", lambda: b"- " * (MEGABYTE // 2)),
+    "yaml of many numbers": ("yaml", lambda: b"x: [" + b"1," * (MEGABYTE // 2 - 9) + b"{}]"),
+    "yaml of a long number": ("yaml", lambda: b"x: " + b"9" * (MEGABYTE - 9)),
+    "yaml of many aliases": ("yaml", lambda: b"x: &x {}\ny: [" + b"*x," * (MEGABYTE // 3 - 9) + b"]"),
+    "literal of deep lists": ("literal", lambda: b"{'x': " + b"[" * (MEGABYTE - 9)),
+    "literal of many signs": ("literal", lambda: b"{'x': " + b"-" * (MEGABYTE - 9)),
+    "literal of a long sum": ("literal", lambda: b"{'x': 1" + b"+1" * (MEGABYTE // 2 - 9) + b"}"),
+    "literal of many attributes": ("literal", lambda: b"{'x': 1" + b".a" * (MEGABYTE // 2 - 9) + b"}"),
+    "literal of many numbers": ("literal", lambda: b"{'x': [" + b"1," * (MEGABYTE // 2 - 9) + b"{}]}"),
+    "literal of half as many": ("literal", lambda: b"{'x': [" + b"1," * (MEGABYTE // 4 - 9) + b"{}]}"),
+    "literal of strings without end": ("literal", lambda: b"'" * (MEGABYTE - 1)),
+    "literal of a power": ("literal", lambda: b"{'x': 9**9**9**9}"),
+    "literal of a long text": ("literal", lambda: b"{'x': 'x' * 10**12}"),
+}
 # Files with holes: they take no room.
-HOLES = {"npy of 100 GB": "x.npy", "image of 100 GB": "x.png", "state of 100 GB": "x.json"}
-BOMBS = {**IMAGES, **ARRAYS, **ARCHIVES, **TABLES, **STATES, **TOKENIZERS}
+HOLES = {
+    "npy of 100 GB": "x.npy", "image of 100 GB": "x.png", "state of 100 GB": "x.json",
+    "metadata of 100 GB": "x.meta",
+}  # fmt: skip
+BOMBS = {
+    **IMAGES, **ARRAYS, **ARCHIVES, **TABLES, **STATES, **TOKENIZERS,
+    **{name: make for name, (_, make) in METADATA.items()},
+}  # fmt: skip
 
 
 def read(name: str, folder: Path) -> object:
@@ -233,6 +273,8 @@ def read(name: str, folder: Path) -> object:
     limited()
     if name in TABLES:
         return mf.Dataset(path, inputs=mf.Numeric("x"))
+    if name in METADATA or path.suffix == ".meta":
+        return mf.metadata(path, format=METADATA.get(name, ("json",))[0])
     if name in STATES or path.suffix == ".json":
         return mf.Dataset({"x": [1.0]}, inputs=mf.Numeric("x", normalize=True)).load_state(path)
     if name in TOKENIZERS:
@@ -278,7 +320,7 @@ def child(name: str, folder: Path) -> None:
 def main(folder: str) -> None:
     """Read all bombs, one after the other."""
     # What is imported when it is first named had better be there before it is measured.
-    _ = mf.Array, mf.Dataset, mf.Image, mf.Numeric, mf.Text
+    _ = mf.Array, mf.Dataset, mf.Image, mf.Numeric, mf.Text, yaml
     for name in (*BOMBS, *HOLES):
         number = os.fork()
         if not number:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import resource
+import sqlite3
 import sys
 import warnings
 import zipfile
@@ -18,12 +19,15 @@ import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import simplejpeg
 import xxhash
+import yaml
 from PIL import Image as PILImage
 from pyarrow import csv, feather, parquet
 from skimage import data as photographs
@@ -374,6 +378,76 @@ class TableFile(Format):
             return type(error).__name__
 
 
+class MetadataFile(Format):
+    """A metadata file, beside a whole one."""
+
+    mutations = TEXT_MUTATIONS
+
+    def __init__(self, folder: Path, notation: str) -> None:
+        super().__init__(folder)
+        self.notation = notation
+        self.path = folder / "1.metadata"
+        (folder / "0.metadata").write_bytes(self.whole()[0])
+
+    def whole(self) -> list[bytes]:
+        one = {"age": 41, "scanner": {"tesla": 1.5, "on": True}, "tags": ["a", "b"], "note": None}
+        other = {"age": 60, "scanner": {"name": "x [y] {z}"}, "affine": [[1, 0.5], [0, 1]], "note": "é"}
+        write = {
+            "json": json.dumps,
+            "yaml": partial(yaml.safe_dump, allow_unicode=True),
+            "literal": repr,
+        }[self.notation]
+        return [write(each).encode() for each in (one, other)]
+
+    def read(self, content: bytes) -> str:
+        self.path.write_bytes(content)
+        try:
+            table = mf.metadata(f"{self.folder}/{{id}}.metadata", format=self.notation)
+        except DeclarationError as error:
+            assert str(self.path) in str(error) or "integers" in str(error), str(error)
+            return "refused"
+        table.validate(full=True)
+        assert table["id"].to_pylist() == ["0", "1"]
+        assert table["age"][0].as_py() == 41
+        return "read"
+
+
+class Database(Format):
+    """A database file."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        super().__init__(folder)
+        self.kind = kind
+        self.path = folder / "mutation.db"
+
+    def whole(self) -> list[bytes]:
+        found = []
+        for count in (3, 400):
+            path = self.folder / f"{count}.db"
+            module = {"sqlite": sqlite3, "duckdb": duckdb}[self.kind]
+            connection = module.connect(str(path))
+            connection.execute("CREATE TABLE t (id INTEGER, x DOUBLE, name TEXT, raw BLOB)")
+            rows = [
+                (each, each / 3, "x" * (each % 90), bytes([each % 256] * 9)) for each in range(count)
+            ]
+            connection.executemany("INSERT INTO t VALUES (?, ?, ?, ?)", rows)
+            connection.execute("CREATE VIEW v AS SELECT id, name FROM t WHERE x > 1")
+            connection.commit()
+            connection.close()
+            found.append(path.read_bytes())
+        return found
+
+    def read(self, content: bytes) -> str:
+        self.path.write_bytes(content)
+        try:
+            for query in ("SELECT * FROM t ORDER BY id", "SELECT * FROM v"):
+                mf.sql(query, self.path).validate(full=True)
+        except DeclarationError as error:
+            assert str(self.path) in str(error), str(error)
+            return "refused"
+        return "read"
+
+
 class TokenizerFile(Format):
     """A tokenizer, as JSON."""
 
@@ -528,6 +602,9 @@ FORMATS: dict[str, Callable[[Path], Format]] = {
     "npz": Npz,
     **{suffix: lambda folder, suffix=suffix: TableFile(folder, suffix) for suffix in
        (".parquet", ".feather", ".arrow", ".csv", ".jsonl")},
+    **{f"metadata, {name}": lambda folder, name=name: MetadataFile(folder, name) for name in
+       ("json", "yaml", "literal")},
+    **{kind: lambda folder, kind=kind: Database(folder, kind) for kind in ("sqlite", "duckdb")},
     "tokenizer": TokenizerFile,
     "state": StateFile,
     **{f"shard, {layout}": lambda folder, layout=layout: Shard(folder, layout) for layout in

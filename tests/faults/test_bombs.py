@@ -60,7 +60,24 @@ KINDS = {
     **dict.fromkeys(bombs.TABLES, "its values are nested deeper than 100, or never closed"),
     **dict.fromkeys((each for each in bombs.TABLES if "null" in each), "a line is null, where each is"),
     "tokenizer of a large id": "are below 16,777,216; the largest is 4,294,967,294",
+    **dict.fromkeys(
+        (each for each in bombs.METADATA if "deep" in each),
+        "has values nested deeper than 100, or never closed",
+    ),
+    "json of many numbers": "has a list of objects at 'x'",
+    "yaml of many numbers": "has a list of objects at 'x'",
+    "literal of many numbers": "has more than 524,288 values, commas and brackets",
+    "json of many lists": "has the key 'x' twice in one object",
+    "json of 2 MB": "has 2,097,161 bytes, where at most 1,048,576 are read",
+    "yaml of billions of laughs": "repeats a part by the alias *a",
+    "yaml of many aliases": "repeats a part by the alias *x",
+    **dict.fromkeys(
+        ("literal of many signs", "literal of a long sum", "literal of many attributes",
+         "literal of strings without end", "literal of a power", "literal of a long text"),
+        "holds something besides literals",
+    ),
     **dict.fromkeys(bombs.HOLES, "has 107,374,182,400 bytes, where at most 2,147,483,648 are read"),
+    "metadata of 100 GB": "has 107,374,182,400 bytes, where at most 1,048,576 are read",
 }  # fmt: skip
 
 

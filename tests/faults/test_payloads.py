@@ -12,15 +12,18 @@ import json
 import os
 import pickle
 import shutil
+import sqlite3
 import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 import xxhash
+import yaml
 from pyarrow import feather, parquet
 
 import multifeed as mf
@@ -86,6 +89,7 @@ def test_payloads_work() -> None:
         lambda: np.load(io.BytesIO(npz(npy())), allow_pickle=True)["x"],
         lambda: pickle.loads(schema().field("x").metadata[b"ARROW:extension:metadata"]),
         lambda: eval(CODE),
+        lambda: yaml.unsafe_load("!!python/object/apply:os.mkdir ['ran']"),
     ]
     for way in ways:
         way()
@@ -161,6 +165,27 @@ def read_cache(content: bytes) -> None:
     np.testing.assert_array_equal(found, np.ones(3))
 
 
+def read_metadata(content: bytes, notation: str) -> None:
+    """Read a metadata file."""
+    Path("file").write_bytes(content)
+    mf.metadata("{id}le", format=notation)
+
+
+def ask(*statements: str, kind: str) -> None:
+    """Ask a database file of some statements for its view."""
+    if kind == "duckdb":
+        with duckdb.connect("rows.db") as connection:
+            for statement in statements:
+                connection.execute(statement)
+    else:
+        connection = sqlite3.connect("rows.db")
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+        connection.close()
+    mf.sql("SELECT * FROM v", "rows.db")
+
+
 def read_values(value: object) -> None:
     """Read text and bytes of a table as whatever can be made of them."""
     rows = pa.table({"x": [value], "n": [1]})
@@ -205,13 +230,30 @@ ENTRIES: dict[str, Callable[[], None]] = {
     "code as tokenizer": lambda: open_tokenizer(CODE.encode()),
     "pickle as shard": lambda: read_cache(PICKLE),
     "shard of an extension type": lambda: read_cache(arrow(pa.ipc.new_file)),
+    **{f"YAML of a tag, {tag[:20]}": lambda tag=tag: read_metadata(f"x: {tag}".encode(), "yaml") for tag in
+       ("!!python/object/apply:os.mkdir ['ran']", "!!python/object/new:os.mkdir ['ran']",
+        "!!python/name:os.mkdir ran", f"!!python/object/apply:eval [\"{CODE}\"]", "!!binary AAEC")},
+    "literal of code": lambda: read_metadata(CODE.encode(), "literal"),
+    "literal with code in it": lambda: read_metadata(f"{{'x': [{CODE}]}}".encode(), "literal"),
+    "f-string as literal": lambda: read_metadata(f"{{'x': f\"{{{CODE}}}\"}}".encode(), "literal"),
+    "pickle as literal": lambda: read_metadata(PICKLE, "literal"),
+    "pickle as metadata": lambda: read_metadata(PICKLE, "json"),
+    "code in metadata": lambda: read_metadata(json.dumps({CODE: CODE}).encode(), "json"),
+    "code in YAML": lambda: read_metadata(f"x: {CODE}".encode(), "yaml"),
+    "SQLite view that loads code": lambda: ask(
+        "CREATE VIEW v AS SELECT load_extension('./file')", kind="sqlite"),
+    "DuckDB view that reads a file": lambda: ask(
+        "COPY (SELECT 1) TO 'x.csv'", "CREATE VIEW v AS SELECT * FROM 'x.csv'", kind="duckdb"),
+    "DuckDB macro that reads a file": lambda: ask(
+        "CREATE MACRO m() AS TABLE SELECT * FROM read_text('file')",
+        "CREATE VIEW v AS SELECT 1 x", kind="duckdb") or mf.sql("SELECT * FROM m()", "rows.db"),
     "pickles in a table": lambda: read_values(PICKLE),
     "code in a table": lambda: read_values(CODE),
 }  # fmt: skip
 # What must be read as the plain values that it has, or from its source.
 READ = {
     *(name for name in ENTRIES if "of an extension type" in name),
-    "pickle as shard", "pickles in a table", "code in a table",
+    "pickle as shard", "pickles in a table", "code in a table", "code in metadata", "code in YAML",
 }  # fmt: skip
 
 
