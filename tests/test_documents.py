@@ -135,6 +135,7 @@ def test_what_is_no_literal_is_refused(text: str) -> None:
         ("literal", "{'a': " * 101 + "1" + "}" * 101, DEEP),
         ("literal", "{'a': " + "(" * 101 + "1" + ")" * 101 + "}", DEEP),
         ("json", "{", DEEP),
+        ("json", '{"\\ud800": 1}', "has the key '\\ud800', which has half a character"),
         ("literal", "[" + "1," * 2**18 + "]", "has more than 524,288 values, commas and brackets"),
     ],
 )

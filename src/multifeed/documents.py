@@ -58,6 +58,14 @@ def parse(data: bytes, notation: str) -> Object:
     return found
 
 
+def is_whole(text: str) -> bool:
+    """Tell whether a text has no half of a pair of surrogates, which JSON and Python can write."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def is_deep_json(text: bytes) -> bool:
     """Tell whether JSON is nested deeper than `DEEPEST`, or has brackets that are never closed."""
     # Only if brackets are left may it be for those that stand in texts, which is slow to tell.
@@ -83,6 +91,8 @@ def _object(pairs: Iterable[tuple[Any, Any]]) -> Object:
     for key, value in pairs:
         if not isinstance(key, str):
             raise BadValue(f"has the key {key!r}, which is no text", "Write keys in quotes.")
+        if not is_whole(key):
+            raise BadValue(f"has the key {key!r}, which has half a character", MEND)
         if key in found:
             raise BadValue(f"has the key {key!r} twice in one object", "Write each key once.")
         found[key] = value
@@ -197,14 +207,14 @@ def _parse_literal(text: str) -> Any:
     """
     bare = _STRINGS_AND_NUMBERS.sub(lambda found: "" if found["comment"] else "0", text)
     bare = "".join(bare.split())
-    if len(bare) > _MOST_TOKENS:
-        raise BadValue(
-            f"has more than {_MOST_TOKENS:,} values, commas and brackets", "Write it as JSON."
-        )
     if not _LITERAL.fullmatch(bare):
         raise BadValue("holds something besides literals", "Write plain values; nothing is evaluated.")
     if _is_deep(bare.encode(), _BRACKETS):
         raise BadValue(_DEEP, MEND)
+    if len(bare) > _MOST_TOKENS:
+        raise BadValue(
+            f"has more than {_MOST_TOKENS:,} values, commas and brackets", "Write it as JSON."
+        )
     tree = ast.parse(text.lstrip(" \t"), mode="eval")
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):

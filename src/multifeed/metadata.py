@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from multifeed.documents import MEND, NOTATIONS, Object, parse
+from multifeed.documents import MEND, NOTATIONS, Object, is_whole, parse
 from multifeed.errors import BadValue, DeclarationError, lines, near, some
 from multifeed.files import open_file
 from multifeed.listing import Pattern
@@ -290,7 +290,7 @@ def _type_of(name: str, value: Any) -> pa.DataType:
         )
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise BadValue(f"has an integer of more than 64 bits at {name!r}", "Write it as text.")
-    if isinstance(value, str) and not value.isascii() and not _is_whole(value):
+    if isinstance(value, str) and not is_whole(value):
         raise BadValue(f"has a text with half a character at {name!r}", MEND)
     return kind
 
@@ -315,15 +315,6 @@ def _item_type(name: str, values: Sequence[Any]) -> pa.DataType:
                 "Write it with one, or pass columns=[...], the keys to read, without it.",
             )
     return common
-
-
-def _is_whole(text: str) -> bool:
-    """Tell whether a text has no half of a pair of surrogates, which JSON can write."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:

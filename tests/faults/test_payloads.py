@@ -230,7 +230,7 @@ ENTRIES: dict[str, Callable[[], None]] = {
     "code as tokenizer": lambda: open_tokenizer(CODE.encode()),
     "pickle as shard": lambda: read_cache(PICKLE),
     "shard of an extension type": lambda: read_cache(arrow(pa.ipc.new_file)),
-    **{f"YAML of a tag, {tag[:20]}": lambda tag=tag: read_metadata(f"x: {tag}".encode(), "yaml") for tag in
+    **{f"YAML of {tag[:24]}": lambda tag=tag: read_metadata(f"x: {tag}".encode(), "yaml") for tag in
        ("!!python/object/apply:os.mkdir ['ran']", "!!python/object/new:os.mkdir ['ran']",
         "!!python/name:os.mkdir ran", f"!!python/object/apply:eval [\"{CODE}\"]", "!!binary AAEC")},
     "literal of code": lambda: read_metadata(CODE.encode(), "literal"),
