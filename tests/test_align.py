@@ -726,11 +726,13 @@ def test_a_folder_is_no_source() -> None:
     write("scans/1.jpg")
     assert refused(mf.DeclarationError, "id", scan="scans") == (
         "the source 'scan' is a folder: 'scans'.\n"
-        "  Write a pattern that says where the key stands, e.g. scan='scans/{id}.jpg'."
+        "  Without Parquet or Arrow files it is no table: write a pattern that says where the key "
+        "stands, e.g. scan='scans/{id}.jpg'."
     )
     assert refused(mf.DeclarationError, ("a", "b"), scan=Path("scans")) == (
         "the source 'scan' is a folder: 'scans'.\n"
-        "  Write a pattern that says where the key stands, e.g. scan='scans/{a}_{b}.jpg'."
+        "  Without Parquet or Arrow files it is no table: write a pattern that says where the key "
+        "stands, e.g. scan='scans/{a}_{b}.jpg'."
     )
 
 

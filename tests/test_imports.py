@@ -14,6 +14,8 @@ SOURCE = Path(multifeed.__file__).parent
 # From the bottom up. A room may import the rooms before it, and the files of its own.
 ROOMS = [
     "errors", "extras", "progress", "meter", "receipt", "spec", "spot", "policy", "files", "folder",
+    "documents", "parsers", "hugging_face", "table", "sql", "listing", "metadata", "sources", "align",
+    "fields",
     "documents", "table", "sql", "listing", "metadata", "sources", "align", "index", "tar", "protobuf",
     "tfrecord", "fields",
     "structure", "augment", "order", "split", "weights", "batch", "family", "keys",

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from multifeed.errors import AlignError, DeclarationError, lines, near
 from multifeed.listing import Pattern
-from multifeed.table import FILES, as_table, is_path, is_text
+from multifeed.table import FILES, as_table, files_of, is_path, is_text
 
 # Joins the parts of a composite key. A control character, so that no sensible key contains it.
 SEPARATOR = "\x1f"
@@ -162,11 +162,12 @@ def open_source(name: str, source: Any, key: tuple[str, ...], prefix: str, text:
     """Open whatever may be given to `align` under a name; `text` columns of a CSV stay text."""
     if is_path(source) and set(os.fspath(source)) & set("{*"):
         return Files(name, Pattern(source), key, prefix)
-    if is_path(source) and os.path.isdir(source):
+    if is_path(source) and os.path.isdir(source) and not files_of(source):
         raise DeclarationError(
             lines(
                 f"the source {name!r} is a folder: {os.fspath(source)!r}.",
-                "Write a pattern that says where the key stands, e.g. "
+                "Without Parquet or Arrow files it is no table: write a pattern that says where the key "
+                "stands, e.g. "
                 f"{name}={_example(source, key)!r}.",
             )
         )

@@ -8,13 +8,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from multifeed.documents import DEEPEST, is_deep_json
 from multifeed.errors import DeclarationError, lines, near, some
+from multifeed.hugging_face import as_arrow, is_dataset, with_contents
+from multifeed.parsers import READERS, distinct
 
 # Where the file names in a column start from, kept in the Arrow field's metadata: it survives the
 # joins and selections that a table goes through.
@@ -147,14 +149,11 @@ def as_table(source: Any, what: str, text: Collection[str] = ()) -> pa.Table:
     if isinstance(source, Mapping):
         columns = _from_mapping(source, what)
         return pa.table({name: _as_arrow(name, columns[name]) for name in source})
+    if is_dataset(source):
+        source = as_arrow(source)
     if not hasattr(source, "__arrow_c_stream__"):
         raise DeclarationError(
-            lines(
-                f"{what} must be a table.",
-                f"Received: {type(source).__name__}.",
-                "Pass a table file (.csv, .tsv, .parquet, .arrow, .feather, .jsonl), a pyarrow, pandas "
-                "or polars table, or a dict of arrays.",
-            )
+            lines(f"{what} must be a table.", f"Received: {type(source).__name__}.", _instead(source))
         )
     try:
         return settled(pa.table(source))
@@ -167,23 +166,44 @@ def as_table(source: Any, what: str, text: Collection[str] = ()) -> pa.Table:
         ) from error
 
 
+def _instead(source: object) -> str:
+    """Say what to pass in place of what is no table."""
+    kind = type(source).__name__
+    if kind == "LazyFrame":
+        return "Pass what its collect() returns."
+    if kind in ("IterableDataset", "IterableDatasetDict"):
+        return "Load it without streaming=True: rows are read by number, again in each epoch."
+    return (
+        "Pass a table file (.csv, .tsv, .parquet, .arrow, .feather, .jsonl), a pyarrow, pandas "
+        "or polars table, or a dict of arrays."
+    )
+
+
 def read_table(path: str | os.PathLike[str], text: Collection[str] = ()) -> pa.Table:
-    """Read a table file; its text columns remember the file's folder.
+    """Read a table file, or a folder of them; its text columns remember the file's folder.
 
     Args:
-        path: A ``.csv``, ``.tsv``, ``.parquet``, ``.arrow``, ``.feather`` or ``.jsonl`` file.
-        text: Columns of a CSV or JSON file that are read as text whatever they look like.
+        path: A ``.csv``, ``.tsv``, ``.parquet``, ``.arrow``, ``.feather`` or ``.jsonl`` file; or a
+            folder with Parquet or Arrow files, also in folders such as ``year=2024``: see `files_of`.
+        text: Columns of a CSV or JSON file, and of the names of folders, that are read as text whatever
+            they look like.
 
     Raises:
         DeclarationError: If the file is missing, is not a regular file, has another suffix, or cannot
-            be parsed.
+            be parsed; or the files of a folder are of several kinds, or have columns of several types.
     """
     path = Path(path)
-    reader = _READERS.get(path.suffix.lower())
+    if path.is_dir():
+        return with_folder(_read_folder(path, text), os.path.abspath(path))
+    return with_folder(_read_file(path, text), os.path.dirname(os.path.abspath(path)))
+
+
+def _read_file(path: Path, text: Collection[str]) -> pa.Table:
+    reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DeclarationError(
             lines(
-                f"a table file ends in one of {', '.join(_READERS)}.",
+                f"a table file ends in one of {', '.join(READERS)}.",
                 f"Received: {os.fspath(path)!r}.",
                 "Convert the file, or pass the table itself (pyarrow, pandas, polars).",
             )
@@ -200,7 +220,7 @@ def read_table(path: str | os.PathLike[str], text: Collection[str] = ()) -> pa.T
         table = reader(path, text)
         # Where a damaged file says that its texts begin and end is not to be believed.
         table.validate(full=True)
-        table = settled(table)
+        return settled(table)
     except (*_CONVERSION_ERRORS, OSError) as error:
         raise DeclarationError(
             lines(
@@ -208,7 +228,75 @@ def read_table(path: str | os.PathLike[str], text: Collection[str] = ()) -> pa.T
                 f"The parser says: {_reason(error)}.",
             )
         ) from error
-    return with_folder(table, os.path.dirname(os.path.abspath(path)))
+
+
+# Of other kinds, each file by itself would have other types.
+_IN_FOLDERS = (".parquet", ".arrow", ".feather")
+
+# What stands for a null in the name of a folder such as `year=2024`, as Hive and Spark write them.
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_WHOLE_NUMBER = r"^(0|-?[1-9][0-9]{0,17})$"
+
+
+def files_of(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return the table files of a folder, at any depth, sorted by path.
+
+    Names that begin with a dot or an underscore are passed over, as Spark does.
+    """
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] not in "._"]
+        for name in names:
+            if name[0] not in "._" and Path(name).suffix.lower() in _IN_FOLDERS:
+                found.append(Path(place, name))
+    return sorted(found, key=lambda path: path.as_posix())
+
+
+def _read_folder(folder: Path, text: Collection[str]) -> pa.Table:
+    files = files_of(folder)
+    kinds = sorted({path.suffix.lower() for path in files})
+    if len(kinds) != 1:
+        raise DeclarationError(
+            lines(
+                f"a folder that is a table has table files of one kind; {os.fspath(folder)!r} has "
+                f"{' and '.join(kinds) if kinds else 'none'}.",
+                f"They end in {', '.join(_IN_FOLDERS)}.",
+            )
+        )
+    told = _partitions([path.relative_to(folder) for path in files], text)
+    tables: list[pa.Table] = []
+    schema = pa.schema([])
+    for row, path in enumerate(files):
+        table = _read_file(path, text)
+        for name, values in told.items():
+            if name not in table.column_names:
+                table = table.append_column(name, pa.repeat(values[row], len(table)))
+        try:
+            schema = pa.unify_schemas([schema, table.schema])
+        except pa.ArrowException as error:
+            raise DeclarationError(
+                lines(
+                    f"the files of a table have columns of the same types: {os.fspath(path)!r} has "
+                    f"others than the files before it ({_reason(error)}).",
+                    "Write it anew with the types of the others.",
+                )
+            ) from error
+        tables.append(table)
+    return settled(pa.concat_tables(tables, promote_options="default"))
+
+
+def _partitions(paths: Sequence[Path], text: Collection[str]) -> dict[str, pa.Array]:
+    """Return what the names of folders such as ``year=2024`` say, a value for each path."""
+    found: list[dict[str, str]] = []
+    for path in paths:
+        pairs = [part.partition("=") for part in path.parent.parts if "=" in part]
+        found.append({unquote(name): unquote(value) for name, _, value in pairs})
+    told = {}
+    for name in dict.fromkeys(name for each in found for name in each):
+        values = pa.array([None if each.get(name) == _NO_VALUE else each.get(name) for each in found])
+        is_number = pc.all(pc.match_substring_regex(values, _WHOLE_NUMBER)).as_py()
+        told[name] = values.cast(pa.int64()) if is_number and name not in text else values
+    return told
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -261,26 +349,19 @@ _TAKE_BYTES = 2**31 - 1
 
 def settled(table: pa.Table) -> pa.Table:
     """Return a table in which a name means one column, and that rows can be taken from."""
-    names = _distinct(table.column_names)
+    names = distinct(table.column_names)
     # pandas writes an index without a name out as a column: positions, which say nothing of a sample.
     table = table.drop_columns([name for name in names if re.fullmatch(r"__index_level_\d+__", name)])
     fields = [
         field.with_type(_takeable(field.type, _bytes_at_most(column) > _TAKE_BYTES))
         for field, column in zip(table.schema, table.columns, strict=True)
     ]
-    return table.cast(pa.schema(fields, table.schema.metadata))
+    return with_contents(table.cast(pa.schema(fields, table.schema.metadata)))
 
 
 def _bytes_at_most(column: pa.ChunkedArray) -> int:
     # `nbytes` would be exact, but older PyArrow has none for views.
     return sum(chunk.get_total_buffer_size() for chunk in column.chunks)
-
-
-def _distinct(names: list[str]) -> list[str]:
-    twice = [name for name in names if names.count(name) > 1] if len(set(names)) < len(names) else []
-    if twice:
-        raise ValueError(f"it has {names.count(twice[0])} columns {twice[0]!r}")
-    return names
 
 
 def _takeable(kind: pa.DataType, is_huge: bool) -> pa.DataType:
@@ -319,137 +400,15 @@ def with_folder(table: pa.Table, folder: str) -> pa.Table:
     return table.cast(pa.schema(fields, known))
 
 
-# A row must fit into one block. Bigger blocks keep fewer cores busy.
-_BLOCK_BYTES = 2**24
-
-# "007" is a code, not the number 7. Nor is a number what has too many digits for an int64: Arrow
-# makes a float of it, which loses the last ones.
-_CODE = r"^\s*[+-]?0\d"
-_CODE_AMONG_FLOATS = r"^\s*[+-]?(0\d|\d{19,}\s*$)"
-
-
-def _read_csv(path: Path, text: Collection[str], delimiter: str = ",") -> pa.Table:
-    from pyarrow import csv
-
-    def options(kinds: Collection[str], only: Collection[str] = ()) -> dict[str, Any]:
-        return {
-            "read_options": csv.ReadOptions(block_size=_BLOCK_BYTES),
-            "parse_options": csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            "convert_options": csv.ConvertOptions(
-                column_types=dict.fromkeys(kinds, pa.string()), include_columns=only
-            ),
-        }
-
-    table = csv.read_csv(path, **options(text))
-    _distinct(table.column_names)
-    signs = {
-        field.name: _CODE if pa.types.is_integer(field.type) else _CODE_AMONG_FLOATS
-        for field in table.schema
-        if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-    }
-    if signs:
-        with csv.open_csv(path, **options(signs, list(signs))) as batches:
-            codes = _columns_with_codes(batches, signs)
-        if codes:
-            table = csv.read_csv(path, **options({*text, *codes}))
-    return _with_nulls(table)
-
-
-def _columns_with_codes(batches: Iterable[pa.RecordBatch], signs: Mapping[str, str]) -> set[str]:
-    """Return the columns of text in which a cell has its sign (a regular expression) of a code."""
-    codes: set[str] = set()
-    for batch in batches:
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            if pc.any(pc.match_substring_regex(column, signs[name])).as_py():
-                codes.add(name)
-    return codes
-
-
-def _with_nulls(table: pa.Table) -> pa.Table:
-    """Make the empty cells of a CSV's text columns null, which those of other columns are already."""
-    for number, field in enumerate(table.schema):
-        column = table.column(number)
-        # Arrow's way to say that a text column is not UTF-8.
-        if pa.types.is_binary(field.type):
-            raise ValueError(f"column {field.name!r} holds text that is not UTF-8")
-        if is_text(field.type):
-            filled = pc.if_else(pc.equal(column, ""), pa.scalar(None, field.type), column)
-            table = table.set_column(number, field, filled)
-    return table
-
-
-def _read_tsv(path: Path, text: Collection[str]) -> pa.Table:
-    return _read_csv(path, text, delimiter="\t")
-
-
-def _read_parquet(path: Path, text: Collection[str]) -> pa.Table:
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(path) as file:
-        return file.read()
-
-
-def _read_arrow(path: Path, text: Collection[str]) -> pa.Table:
-    from pyarrow import ipc
-
-    with pa.memory_map(os.fspath(path)) as source:
-        is_file = source.read(6) == b"ARROW1"
-        source.seek(0)
-        return (ipc.open_file if is_file else ipc.open_stream)(source).read_all()
-
-
-def _read_json_lines(path: Path, text: Collection[str]) -> pa.Table:
-    from pyarrow import json
-
-    def read(kinds: Collection[str]) -> pa.Table:
-        schema = pa.schema([(name, pa.string()) for name in kinds])
-        return json.read_json(
-            path,
-            read_options=json.ReadOptions(block_size=_BLOCK_BYTES),
-            parse_options=json.ParseOptions(explicit_schema=schema),
-        )
-
-    _refuse_deadly(path)
-    table = read(())
-    # Arrow makes times of texts such as "2024-01-01".
-    times = [name for name in table.column_names if name in text and _is_time(table.field(name).type)]
-    return read(times).select(table.column_names) if times else table
-
-
-# A null in place of the first object kills it as well.
-_NULL_ROW = re.compile(rb"\n\s*(?:\xef\xbb\xbf\s*)?null")
-
-
-def _refuse_deadly(path: Path) -> None:
-    """Raise if a JSON file has something that Arrow dies of.
-
-    It goes down into values by recursion: those of one line of `[[[[…` are more than its stack holds. Of
-    Parquet and its own files it refuses what is deeper than 100 and 64 itself.
-    """
-    with path.open("rb") as file:
-        # Arrow refuses a line that is longer than a block.
-        while text := file.read(_BLOCK_BYTES) + file.readline(_BLOCK_BYTES):
-            if is_deep_json(text):
-                raise ValueError(f"its values are nested deeper than {DEEPEST}, or never closed")
-            if _NULL_ROW.search(b"\n" + text):
-                raise ValueError("a line is null, where each is an object")
-
-
-def _is_time(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_temporal(kind))
-
-
-_READERS = {
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
-    ".parquet": _read_parquet,
-    ".arrow": _read_arrow,
-    ".feather": _read_arrow,
-    ".jsonl": _read_json_lines,
-}
-
-
 def _from_mapping(source: Mapping[str, Any], what: str) -> Columns:
+    if type(source).__name__ == "DatasetDict":
+        raise DeclarationError(
+            lines(
+                f"{what} must be one table.",
+                f"Received: a DatasetDict of {some([*source])}.",
+                "Pass one of them, or several datasets to mf.concat.",
+            )
+        )
     arrow: dict[str, pa.ChunkedArray] = {}
     arrays: dict[str, np.ndarray] = {}
     for name, values in source.items():
