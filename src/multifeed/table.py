@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from multifeed.errors import DeclarationError, lines, near, some
-from multifeed.hugging_face import as_arrow, is_dataset, with_contents
+from multifeed.hugging_face import is_dataset, with_plain_types
 from multifeed.parsers import READERS, distinct
 
 # Where the file names in a column start from, kept in the Arrow field's metadata: it survives the
@@ -150,7 +150,8 @@ def as_table(source: Any, what: str, text: Collection[str] = ()) -> pa.Table:
         columns = _from_mapping(source, what)
         return pa.table({name: _as_arrow(name, columns[name]) for name in source})
     if is_dataset(source):
-        source = as_arrow(source)
+        # Its rows in their order; mapped to its files unless they have been moved.
+        source = source.with_format("arrow")[:]
     if not hasattr(source, "__arrow_c_stream__"):
         raise DeclarationError(
             lines(f"{what} must be a table.", f"Received: {type(source).__name__}.", _instead(source))
@@ -356,7 +357,7 @@ def settled(table: pa.Table) -> pa.Table:
         field.with_type(_takeable(field.type, _bytes_at_most(column) > _TAKE_BYTES))
         for field, column in zip(table.schema, table.columns, strict=True)
     ]
-    return with_contents(table.cast(pa.schema(fields, table.schema.metadata)))
+    return with_plain_types(table.cast(pa.schema(fields, table.schema.metadata)))
 
 
 def _bytes_at_most(column: pa.ChunkedArray) -> int:
@@ -389,7 +390,8 @@ def with_folder(table: pa.Table, folder: str) -> pa.Table:
     for field in table.schema:
         metadata = {key: value for key, value in (field.metadata or {}).items() if key != FOLDER}
         kind = field.type
-        while hasattr(kind, "value_type"):  # lists and dictionaries of texts
+        # Lists and dictionaries of texts; types that others have registered may call anything so.
+        while not isinstance(kind, pa.BaseExtensionType) and hasattr(kind, "value_type"):
             kind = kind.value_type
         # What has bytes for a row may be given a file's name for another, see `prepare`.
         if is_text(kind) or is_bytes(kind):

@@ -17,6 +17,7 @@ from multifeed.fields.examine import outliers
 from multifeed.fields.gather import FilledRows, Gather, GatherLists, OneByOne, Padding
 from multifeed.fields.npy import MAX_UNPACKED_BYTES, parse_npy, unpack_npz
 from multifeed.fields.numeric import is_number, numbers
+from multifeed.fields.pieces import bind_pieces
 from multifeed.fields.rows import Cells, NDArray, Rows, Source
 from multifeed.fields.shared import (
     Preprocess,
@@ -127,7 +128,8 @@ class Array(Field):
         return preprocessed_spec(self._layout(columns).spec, self.preprocess)
 
     def bind(self, source: Source, learned: Learned | None) -> Reader:
-        reader, is_null = self._layout(source.columns).bind(source)
+        names = source.columns.all_matching(self.reads)
+        reader, is_null = bind_pieces(self._layout(source.columns).bind, source, names)
         if isinstance(reader, Columnar):
             if self.preprocess is None:
                 return _without_nulls(reader, is_null, self.missing)
