@@ -70,8 +70,9 @@ def align(
             pattern's column of paths), e.g. ``{"right_eye": "right_"}``.
         **sources: By name, each one of: a path pattern such as ``"scans/{id}.jpg"`` (a column of
             paths under the source's name, and one for each other brace); a table file (``.csv``,
-            ``.tsv``, ``.parquet``, ``.arrow``, ``.feather``, ``.jsonl``); anything with
-            ``__arrow_c_stream__`` (pyarrow, pandas, polars, DuckDB); a dict of arrays; or a
+            ``.tsv``, ``.parquet``, ``.arrow``, ``.feather``, ``.jsonl``) or a folder of Parquet or Arrow
+            files; what `metadata` and `sql` return, and anything else with ``__arrow_c_stream__``
+            (pyarrow, pandas, polars, DuckDB); a dataset of Hugging Face; a dict of arrays; or a
             `lookup`. Lookups come last, in their order; one may join on a column of another.
 
     Returns:

@@ -78,7 +78,8 @@ class Dataset:
 
     Args:
         rows: The row table: what `align` returns, anything with ``__arrow_c_stream__``, the name of a
-            table file, or a dict of arrays (N-D arrays and memmaps are used in place).
+            table file or of a folder of such, a dataset of Hugging Face, or a dict of arrays (N-D arrays
+            and memmaps are used in place).
         inputs: One field, a tuple of fields, or a dict of fields by name.
         targets: The same for the targets; None if there are none.
         sample_weight: A column of weights for all targets, or a dict of columns by target (the
