@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyarrow import feather
 
 from multifeed.errors import DeclarationError
 from multifeed.workers.memory import SharedFile, SharedView, address_of, packed
@@ -109,6 +111,29 @@ def test_memmaps_are_opened_again(tmp_path: Path) -> None:
         pack = packed(view)
         assert pack.memory.nbytes > view.nbytes
         np.testing.assert_array_equal(pack.unpack(), view)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is mapped where is told by Linux")
+def test_files_that_a_library_has_mapped_are_not_copied(tmp_path: Path) -> None:
+    """What is large in an Arrow file is handed over as its place; not if another file has its name."""
+    path = tmp_path / "rows.arrow"
+    table = pa.table({"x": np.arange(2**17), "text": ["x" * 9] * 2**17})
+    feather.write_feather(table, path, compression="uncompressed")
+    mapped = feather.read_table(path, memory_map=True)
+    values = mapped["x"].chunk(0).to_numpy()
+    for value in (mapped, values[7:]):
+        kept = packed(value)
+        assert (len(kept.files), len(kept.memory) < 2**16) == (2, True)
+        # What was unpacked lies in the file too.
+        again = packed(kept.unpack())
+        assert len(again.memory) < 2**16
+        found = again.unpack()
+        assert found.equals(value) if isinstance(value, pa.Table) else (found == value).all()
+    path.unlink()
+    feather.write_feather(pa.table({"x": np.zeros(2**18), "y": np.zeros(2**18)}), path)
+    kept = packed(mapped)
+    assert (len(kept.files), len(kept.memory) > table.nbytes) == (1, True)
+    assert kept.unpack().equals(mapped)
 
 
 def test_what_cannot_be_copied_is_told(tmp_path: Path) -> None:

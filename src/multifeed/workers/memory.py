@@ -15,8 +15,10 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -31,6 +33,10 @@ Array = np.ndarray[Any, Any]
 _PAGE = 4_096
 # Bytes that the table of buffers has for each.
 _TABLE_ROW = 3 * 8
+# Of fewer bytes, a copy costs less than to look for the file that they lie in; and each file takes a
+# descriptor in each process.
+_SMALL = 2**16
+_MOST_MAPPED = 64
 # Arrays begin at such places: the width of a vector register and of a cache line.
 _ALIGNMENT = 64
 # Mapped at once, pages cost a fifth of what they cost when they are touched one by one.
@@ -147,7 +153,7 @@ class Packed:
     """
 
     parts: tuple[int, int, int]
-    files: Sequence[SharedFile]
+    files: Sequence[SharedFile | _FileOfOthers]
     memory: Array
     opened: Sequence[_Opened]
 
@@ -211,7 +217,8 @@ def _read_only(memory: Array) -> memoryview:
 def _laid_out(stream: memoryview, found: Sequence[memoryview], opened: Sequence[_Opened]) -> Packed:
     """Copy a pickle, and those of its buffers that are not shared yet, to a file of their own."""
     file = SharedFile()
-    files = [file]
+    files: list[SharedFile | _FileOfOthers] = [file]
+    maps = _Maps()
     places: list[tuple[int, int, int]] = []
     known: dict[tuple[int, int], tuple[int, int, int]] = {}
     copied: list[tuple[int, memoryview]] = []
@@ -219,7 +226,7 @@ def _laid_out(stream: memoryview, found: Sequence[memoryview], opened: Sequence[
     for buffer in found:
         here = (address_of(np.frombuffer(buffer, np.uint8)) if len(buffer) else 0, len(buffer))
         if here not in known:
-            shared = _shared_already(here[0], files)
+            shared = _shared_already(here[0], files) or maps.place_of(buffer, here[0], files)
             if shared is None:
                 shared = 0, end
                 copied.append((end, buffer))
@@ -235,7 +242,7 @@ def _laid_out(stream: memoryview, found: Sequence[memoryview], opened: Sequence[
     return Packed((len(stream), end, len(places)), files, memory, opened)
 
 
-def _shared_already(address: int, files: list[SharedFile]) -> tuple[int, int] | None:
+def _shared_already(address: int, files: list[SharedFile | _FileOfOthers]) -> tuple[int, int] | None:
     """Return where an address lies in shared memory: the number of its file, which joins `files`."""
     for file in list(_files):
         start = file.find(address)
@@ -244,6 +251,71 @@ def _shared_already(address: int, files: list[SharedFile]) -> tuple[int, int] | 
                 files.append(file)
             return files.index(file), start
     return None
+
+
+class _FileOfOthers:
+    """A file that a library has mapped, such as an Arrow file: what lies in it needs no copy."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+        self._mapped = np.empty(0, np.uint8)
+        weakref.finalize(self, os.close, handle)
+
+    def at(self, place: int, size: int) -> Array:
+        """Return the bytes from a place on, ``uint8[size]``."""
+        if not len(self._mapped):
+            self._mapped = np.frombuffer(mmap.mmap(self.handle, 0, access=mmap.ACCESS_READ), np.uint8)
+        return self._mapped[place : place + size]
+
+
+class _Maps:
+    """The files that are mapped into this process to be read, by their addresses; only Linux tells.
+
+    It is asked while what lies in them is in use, so that nothing else can have come to their addresses.
+    """
+
+    def __init__(self) -> None:
+        self._opened: dict[str, _FileOfOthers] = {}
+
+    @cached_property
+    def _ranges(self) -> list[tuple[int, int, int, str]]:
+        """The first and last address of each map, where in the file it begins, and the file's path."""
+        try:
+            with Path("/proc/self/maps").open(errors="surrogateescape") as file:
+                found = [line.rstrip("\n").split(maxsplit=5) for line in file]
+        except OSError:
+            return []
+        # What is written to may differ from the file.
+        return [
+            (int(start, 16), int(end, 16), int(offset, 16), path[0])
+            for (start, end), (access, offset, _, inode, *path) in (
+                (each[0].split("-"), each[1:]) for each in found
+            )
+            if path and inode != "0" and access.startswith("r-")
+        ]
+
+    def place_of(
+        self, buffer: memoryview, address: int, files: list[SharedFile | _FileOfOthers]
+    ) -> tuple[int, int] | None:
+        """Return where a buffer lies in a mapped file: the number of the file, which joins `files`."""
+        if len(buffer) < _SMALL:
+            return None
+        for start, end, offset, path in self._ranges:
+            if start <= address and address + len(buffer) <= end:
+                file = self._open(path)
+                place = offset + address - start
+                if file is None or not _has(file.handle, place, np.frombuffer(buffer, np.uint8)):
+                    return None
+                if file not in files:
+                    files.append(file)
+                return files.index(file), place
+        return None
+
+    def _open(self, path: str) -> _FileOfOthers | None:
+        if path not in self._opened and len(self._opened) < _MOST_MAPPED:
+            with suppress(OSError):
+                self._opened[path] = _FileOfOthers(os.open(path, os.O_RDONLY))
+        return self._opened.get(path)
 
 
 def address_of(memory: Array) -> int:
@@ -302,9 +374,14 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
 def _is_of(handle: int, mapped: np.memmap[Any, Any]) -> bool:
     """Tell whether a file has what is mapped: at its beginning, in its middle and at its end."""
     content = np.ndarray(mapped.nbytes, np.uint8, mapped.base, mapped.offset - _map_start(mapped))
+    return _has(handle, mapped.offset, content)
+
+
+def _has(handle: int, place: int, content: Array) -> bool:
+    """Tell whether a file has bytes, ``uint8[n]``, at a place."""
     for start in (0, len(content) // 2, max(0, len(content) - _PAGE)):
         piece = content[start : start + _PAGE]
-        if os.pread(handle, len(piece), mapped.offset + start) != piece.tobytes():
+        if os.pread(handle, len(piece), place + start) != piece.tobytes():
             return False
     return True
 
