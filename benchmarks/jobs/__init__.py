@@ -18,6 +18,7 @@ from . import (
     loader_cost,
     memmap,
     memory,
+    metadata,
     numbers,
     tar,
     warm,
@@ -47,4 +48,5 @@ JOBS: dict[str, Job | Weighing] = {
     "memory_images": memory.IMAGES,
     "memory_numbers": memory.NUMBERS_ONLY,
     "align": align.JOB,
+    "metadata": metadata.JOB,
 }
