@@ -14,7 +14,7 @@ SOURCE = Path(multifeed.__file__).parent
 # From the bottom up. A room may import the rooms before it, and the files of its own.
 ROOMS = [
     "errors", "extras", "progress", "meter", "receipt", "spec", "spot", "policy", "files", "folder",
-    "table", "listing", "sources", "align", "index", "tar", "protobuf", "tfrecord", "fields",
+    "table", "listing", "sources", "align", "index", "tar", "protobuf", "tfrecord", "fields", "tiles",
     "structure", "augment", "order", "split", "weights", "batch", "family", "keys",
     "dataset", "prepare", "buffers", "recipe", "account", "workers", "cache", "runs", "report", "state",
     "feed", "health", "canvas", "sheet", "generations",

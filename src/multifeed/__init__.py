@@ -56,6 +56,7 @@ from multifeed.fields.mask import Mask
 from multifeed.fields.numeric import Numeric
 from multifeed.fields.points import Boxes, Points
 from multifeed.fields.present import Present
+from multifeed.fields.raster import Raster
 from multifeed.fields.same import Same
 from multifeed.fields.text import Text
 from multifeed.health.check import check
@@ -64,6 +65,7 @@ from multifeed.sheet import show
 from multifeed.spec import Spec
 from multifeed.tar import tar
 from multifeed.tfrecord import tfrecord
+from multifeed.tiles import tiles
 
 if TYPE_CHECKING:
     from multifeed.keras import Loader, ResumeTraining, check_model, inputs, predict
@@ -111,6 +113,7 @@ __all__ = [
     "RandomResizedCrop",
     "RandomShift",
     "RandomTurn3D",
+    "Raster",
     "ResumeTraining",
     "Same",
     "SampleError",
@@ -132,6 +135,7 @@ __all__ = [
     "show",
     "tar",
     "tfrecord",
+    "tiles",
 ]
 
 _NEEDS_KERAS = ("Loader", "ResumeTraining", "check_model", "inputs", "predict")
