@@ -41,6 +41,7 @@ _PACKAGES = [
     "ffcv",
     "albumentations",
     "scipy",
+    "rasterio",
     "jax",
 ]
 

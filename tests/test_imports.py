@@ -15,7 +15,7 @@ SOURCE = Path(multifeed.__file__).parent
 ROOMS = [
     "errors", "extras", "progress", "meter", "receipt", "spec", "spot", "policy", "files", "folder",
     "documents", "parsers", "hugging_face", "table", "sql", "listing", "metadata", "sources", "align",
-    "index", "tar", "protobuf", "tfrecord", "fields",
+    "index", "tar", "protobuf", "tfrecord", "fields", "tiles",
     "structure", "augment", "order", "split", "weights", "batch", "family", "keys",
     "dataset", "prepare", "buffers", "recipe", "account", "workers", "cache", "runs", "report", "state",
     "feed", "health", "canvas", "sheet", "generations",

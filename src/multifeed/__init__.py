@@ -56,6 +56,7 @@ from multifeed.fields.mask import Mask
 from multifeed.fields.numeric import Numeric
 from multifeed.fields.points import Boxes, Points
 from multifeed.fields.present import Present
+from multifeed.fields.raster import Raster
 from multifeed.fields.same import Same
 from multifeed.fields.text import Text
 from multifeed.health.check import check
@@ -66,6 +67,7 @@ from multifeed.spec import Spec
 from multifeed.sql import sql
 from multifeed.tar import tar
 from multifeed.tfrecord import tfrecord
+from multifeed.tiles import tiles
 
 if TYPE_CHECKING:
     from multifeed.keras import Loader, ResumeTraining, check_model, inputs, predict
@@ -113,6 +115,7 @@ __all__ = [
     "RandomResizedCrop",
     "RandomShift",
     "RandomTurn3D",
+    "Raster",
     "ResumeTraining",
     "Same",
     "SampleError",
@@ -136,6 +139,7 @@ __all__ = [
     "sql",
     "tar",
     "tfrecord",
+    "tiles",
 ]
 
 _NEEDS_KERAS = ("Loader", "ResumeTraining", "check_model", "inputs", "predict")

@@ -135,22 +135,25 @@ class Dataset:
         if isinstance(rows, pa.Table):
             # It may be moved to shared memory: only one place must know it.
             self._rows, columns.given = None, rows
-        self.source: Rows = Source(
-            columns, None, None if root is None else os.path.abspath(root), allow_outside
-        )
-        self._declare(inputs, targets, sample_weight)
+        source = Source(columns, None, None if root is None else os.path.abspath(root), allow_outside)
+        self.source: Rows = source
+        self._declare(source, inputs, targets, sample_weight)
         self.family = Family()
         self.family.add(self, "the dataset")
         self._plan: tuple[object, Plan] | None = None
 
     def _declare(
-        self, inputs: Fields, targets: Fields | None, sample_weight: str | Mapping[str, str] | None
+        self,
+        source: Source,
+        inputs: Fields,
+        targets: Fields | None,
+        sample_weight: str | Mapping[str, str] | None,
     ) -> None:
         self.fields: dict[str, Field] = {}
         input_names = named("inputs", inputs, self.fields)
         target_names = None if targets is None else named("targets", targets, self.fields)
-        columns = self.source.columns
-        settled(self.fields, columns)
+        columns = source.columns
+        settled(self.fields, source)
         linked(self.fields)
         for name, field in self.fields.items():
             check_field(name, field, columns)

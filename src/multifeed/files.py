@@ -98,7 +98,10 @@ class _Stream(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        count = max(0, min(len(buffer), self._file.size - self._at))
+        count = min(len(buffer), self._file.size - self._at)
+        if count <= 0:
+            # Behind the end there is nothing, as in any file object, which is no error.
+            return 0
         buffer[:count] = self._file.read(self._at, count)
         self._at += count
         return count

@@ -54,6 +54,7 @@ from multifeed.fields.category import Category
 from multifeed.fields.image import Image
 from multifeed.fields.numeric import Numeric
 from multifeed.fields.points import Places
+from multifeed.fields.raster import Raster
 from multifeed.fields.same import Same
 from multifeed.fields.shared import at_least
 from multifeed.spec import Spec
@@ -357,7 +358,7 @@ def _places(exhibit: _Exhibit) -> _Drawing | None:
 
 def _label_map(exhibit: _Exhibit) -> _Drawing | None:
     """Draw integers, ``[H, W]`` or ``[H, W, 1]``, in a colour for each."""
-    is_declared = isinstance(exhibit.field, Image) and exhibit.field.interpolation == "nearest"
+    is_declared = isinstance(exhibit.field, Image | Raster) and exhibit.field.interpolation == "nearest"
     shape, values = exhibit.spec.shape, exhibit.values
     is_map = len(shape) == 2 or (is_declared and shape[2:] == (1,))
     if not is_map or values.dtype.kind not in "biu":
@@ -386,7 +387,7 @@ def _image(exhibit: _Exhibit) -> _Drawing | None:
     shape = exhibit.spec.shape
     if len(shape) != 3 or shape[2] not in (1, 3, 4):
         return None
-    if not isinstance(exhibit.field, Image) and min(shape[:2]) < _LEAST_PICTURE:
+    if not isinstance(exhibit.field, Image | Raster) and min(shape[:2]) < _LEAST_PICTURE:
         return None
     if exhibit.values.dtype == np.uint8:
         return _Drawing(photograph, is_picture=True)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from multifeed.errors import DeclarationError, NotAdaptedError, lines, near
 from multifeed.fields.base import Field, Link
+from multifeed.fields.rows import Source
 from multifeed.table import Columns
 
 # One field, or several in the structure in which a batch shall have them.
@@ -174,11 +175,11 @@ def linked(known: dict[str, Field]) -> None:
             raise DeclarationError(f"field {name!r}: {error}") from error
 
 
-def settled(known: dict[str, Field], columns: Columns) -> None:
-    """Let the columns decide what the fields leave to them; in place."""
+def settled(known: dict[str, Field], source: Source) -> None:
+    """Let the columns, and the headers of files, decide what the fields leave to them; in place."""
     for name, field in known.items():
         try:
-            known[name] = field.settled(columns)
+            known[name] = field.settled(source.columns).measured(source)
         except DeclarationError as error:
             raise DeclarationError(f"field {name!r}: {error}") from error
 

@@ -128,6 +128,11 @@ def is_path(source: object) -> bool:
     return isinstance(source, str | os.PathLike)
 
 
+def is_table_file(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file's name ends as that of a table file does."""
+    return Path(path).suffix.lower() in _READERS
+
+
 def as_columns(source: Any, what: str, text: Collection[str] = ()) -> Columns:
     """Turn whatever counts as a row table into columns.
 

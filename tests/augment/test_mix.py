@@ -540,7 +540,7 @@ def test_places_and_label_maps_are_refused(pairs: mf.Dataset) -> None:
         ),
         (
             mf.MixUp(["left", "map"], keep="box"),
-            "MixUp takes averages, which label maps do not have; 'map' is an Image with "
+            "MixUp takes averages, which label maps do not have; 'map' is declared with "
             'interpolation="nearest".\n'
             "  Use mf.CutMix, which pastes them.",
         ),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import rasterio
 import simplejpeg
 from PIL import Image as PILImage
 from skimage import data as photographs
@@ -106,6 +107,40 @@ def label_maps(folder: Path) -> Columns:
         labels = np.random.default_rng(number).integers(0, 4, (40, 60), np.uint8) * 60
         (folder / name).write_bytes(encoded(labels, "PNG"))
     return {"file": names}
+
+
+def raster_files(
+    folder: Path,
+    *,
+    bands: int = 12,
+    dtype: str = "uint16",
+    size: tuple[int, int] | None = None,
+    mask: bool = False,
+    **options: Any,
+) -> Columns:
+    """Write a GeoTIFF of a piece of a photograph for each row, of several sizes."""
+    names = [f"raster{number}.tif" for number in range(COUNT)]
+    for number, (name, whole) in enumerate(zip(names, patches("L"), strict=True)):
+        height, width = size or whole.shape
+        picture = whole[:height, :width]
+        values = np.stack([picture * (1 + band) + number for band in range(bands)]).astype(dtype)
+        with rasterio.open(
+            folder / name, "w", driver="GTiff", height=height, width=width, count=bands, dtype=dtype,
+            transform=rasterio.Affine.scale(10), **options,
+        ) as file:  # fmt: skip
+            file.write(values)
+            if mask:
+                file.write_mask(picture > 60)
+    return {"file": names}
+
+
+def raster_windows(folder: Path) -> Columns:
+    """Write rasters of one size, and say which part of each is a sample: of one, the last pixels."""
+    columns = raster_files(folder, bands=3, dtype="int16", size=(40, 42), compress="lzw", blockysize=8)
+    corners = [(2 * number, number) for number in range(COUNT)]
+    corners[3] = (24, 30)
+    down, across = map(list, zip(*corners, strict=True))
+    return columns | {"row": down, "column": across, "height": [16] * COUNT, "width": [12] * COUNT}
 
 
 def npy_files(folder: Path, *, dtype: str = "float32", ragged: bool = False) -> Columns:
@@ -234,6 +269,43 @@ EXAMPLES = [
     ),
     Example("image-preprocessed", mf.Image("file", 20, preprocess=halved), image_files, "file"),
     Example("image-bytes", mf.Image("image", size=16), image_bytes),
+    Example(
+        "raster",
+        mf.Raster("file", bands=range(1, 13), size=(20, 24), dtype="uint16", nodata=9),
+        partial(raster_files, nodata=80, compress="deflate", tiled=True, blockxsize=16, blockysize=16),
+        "file",
+    ),
+    Example(
+        "raster-labels",
+        mf.Raster("file", bands=1, size=31, interpolation="nearest", dtype="uint8"),
+        partial(raster_files, bands=1, dtype="uint8", compress="packbits"),
+        "file",
+    ),
+    Example(
+        "raster-float-base",
+        mf.Raster("file", [2, 1], 12, nodata=-1, base_size=(18, 20), scale=1 / 255),
+        partial(raster_files, bands=2, dtype="float32", nodata=70, ENDIANNESS="BIG", interleave="band"),
+        "file",
+    ),
+    Example(
+        "raster-masked",
+        mf.Raster("file", [1, 5], 16, nodata=0, dtype="int32"),
+        partial(raster_files, bands=5, dtype="uint8", mask=True),
+        "file",
+    ),
+    Example(
+        "raster-preprocessed",
+        mf.Raster("file", 1, 20, dtype="uint8", preprocess=halved),
+        partial(raster_files, bands=1, dtype="uint8"),
+        "file",
+    ),
+    Example(
+        "raster-windows",
+        mf.Raster("file", (1, 2, 3), window=("row", "column", "height", "width"), dtype="int16"),
+        raster_windows,
+        "file",
+        nullable=False,
+    ),
     Example("numeric", mf.Numeric("values"), memory(NUMBERS)),
     Example(
         "numeric-normalized",

@@ -78,7 +78,7 @@ def test_a_missing_sample_stays_missing(
 def test_a_bad_sample_raises_as_without_a_cache(example: Example, tmp_path: Path, layout: str) -> None:
     """It is left out of the cache, and the error that reads it is the same, file and all."""
     data = example.dataset(tmp_path)
-    (names,) = example.columns(tmp_path).values()
+    names = example.columns(tmp_path)[example.file]
     whole = read(data)
     path = tmp_path / names[BAD].partition("::")[0]
     # No file of any kind: no text in UTF-8 nor, with its odd number of bytes, in UTF-16 either.
@@ -99,7 +99,7 @@ def test_a_bad_sample_raises_as_without_a_cache(example: Example, tmp_path: Path
 def test_a_changed_file_is_read_anew(example: Example, tmp_path: Path, layout: str) -> None:
     """In the open dataset and after opening again; counted; and back again if the file is."""
     data = example.dataset(tmp_path)
-    (names,) = example.columns(tmp_path).values()
+    names = example.columns(tmp_path)[example.file]
     path, other = (tmp_path / names[row].partition("::")[0] for row in (BAD, 5))
     whole = read(data)
     cached = mf.cache(data, tmp_path / "cache", layout=layout)

@@ -430,10 +430,10 @@ def test_a_name_that_leads_outside_is_refused(example: Example, tmp_path: Path) 
     for lead in (f"../outside/{name}", f"{outside}/{name}", f"link/{name}", f"link-{name}"):
         names = [*columns[example.file]]
         names[BAD] = lead
-        data = example.declare({example.file: names}, inside)
+        data = example.declare(columns | {example.file: names}, inside)
         path = os.path.join(inside, lead.partition("::")[0])
         assert refused(data, path) == f"leads out of the folder of its table, {str(inside)!r}"
-        free = example.declare({example.file: names}, inside, allow_outside=True)
+        free = example.declare(columns | {example.file: names}, inside, allow_outside=True)
         assert_same_bytes(read(free), whole)
 
 
@@ -500,7 +500,7 @@ print(refused)
 @pytest.mark.parametrize(
     "name",
     ["image", "image-padded-rgba", "image-cropped-webp", "image-gif", "image-tiff-cmyk", "image-bmp",
-     "image-jpeg2000",     "array-npy", "array-npz"],
+     "image-jpeg2000", "array-npy", "array-npz", "raster", "raster-masked", "raster-windows"],
 )  # fmt: skip
 def test_mutated_files_are_errors_or_images(name: str, tmp_path: Path, full_length: bool) -> None:
     """Whatever bytes are changed: an error that names the file, or a sample; never a crash."""

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import rasterio
 import yaml
 from PIL import Image as PILImage
 
@@ -71,6 +72,45 @@ def tiff(tile: int) -> bytes:
     ]  # fmt: skip
     table = b"".join(struct.pack("<HHII", *each) for each in entries)
     return b"II*\0" + struct.pack("<IH", 8, 10) + table + bytes(4) + struct.pack("<HHH", 8, 8, 8) + data
+
+
+def layered(tile: int, kind: int) -> bytes:
+    """Return a TIFF of 64 x 64 pixels, with a layer of 8 x 8 pixels in a tile of many."""
+    packer = zlib.compressobj()
+    layer = b"".join(packer.compress(bytes(tile)) for _ in range(tile)) + packer.flush()
+    pixels = bytes(64 * 64)
+    first = 8 + len(pixels) + len(layer)
+    image = [(256, 64), (257, 64), (258, 8), (259, 1), (262, 1), (273, 8), (278, 64), (279, len(pixels))]
+    other = [
+        (254, kind), (256, 8), (257, 8), (258, 8), (259, 8), (262, 1), (322, tile), (323, tile),
+        (324, 8 + len(pixels)), (325, len(layer)),
+    ]  # fmt: skip
+    second = first + 2 + 12 * len(image) + 4
+    return b"".join(
+        [
+            b"II*\0",
+            struct.pack("<I", first),
+            pixels,
+            layer,
+            directory(image, second),
+            directory(other, 0),
+        ]
+    )
+
+
+def directory(entries: list[tuple[int, int]], behind: int) -> bytes:
+    """Return a directory of a TIFF, of numbers, and where the next one is."""
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    return struct.pack("<H", len(entries)) + table + struct.pack("<I", behind)
+
+
+def sparse(side: int, bands: int = 1) -> bytes:
+    """Return a GeoTIFF of many pixels, none of which is stored."""
+    with rasterio.MemoryFile() as memory:
+        form = {"height": side, "width": side, "count": bands, "dtype": "uint8", "tiled": True}
+        options = {"blockxsize": 4096, "blockysize": 4096, "SPARSE_OK": True, "compress": "deflate"}
+        memory.open(driver="GTiff", **form, **options).close()
+        return bytes(memory.read())
 
 
 def webp(side: int) -> bytes:
@@ -169,6 +209,17 @@ IMAGES: dict[str, Callable[[], bytes]] = {
     "the same with ends that are none": lambda: scans(20_000, hidden=True, progressive=True, quality=10),
     "postscript": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n",
 }
+RASTERS: dict[str, Callable[[], bytes]] = {
+    "geotiff of one pixel in a tile of 20,000 x 20,000": lambda: tiff(20_000),
+    "geotiff with an overview in a tile of 20,000 x 20,000": lambda: layered(20_000, 1),
+    "geotiff with a mask in a tile of 20,000 x 20,000": lambda: layered(20_000, 4),
+    "geotiff of 300,000 x 300,000": lambda: sparse(300_000),
+    "geotiff whose directories go round": lambda: b"II*\0" + struct.pack("<I", 8) + directory([], 8),
+    "geotiff of 2^60 entries": lambda: b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 2**60),
+    "geotiff of a width of 2^32 numbers": lambda: b"II*\0" + struct.pack(
+        "<IHHHII", 8, 1, 256, 4, 2**32 - 1, 0
+    ),
+}  # fmt: skip
 ARRAYS: dict[str, Callable[[], bytes]] = {
     "npy of 4 x 10^18 numbers": lambda: shaped("(2000000000, 2000000000)"),
     "npy of a shape that is computed": lambda: shaped("(10**9, 10**9)"),
@@ -255,7 +306,7 @@ HOLES = {
     "metadata of 100 GB": "x.meta",
 }  # fmt: skip
 BOMBS = {
-    **IMAGES, **ARRAYS, **ARCHIVES, **TABLES, **STATES, **TOKENIZERS,
+    **IMAGES, **RASTERS, **ARRAYS, **ARCHIVES, **TABLES, **STATES, **TOKENIZERS,
     **{name: make for name, (_, make) in METADATA.items()},
 }  # fmt: skip
 
@@ -281,6 +332,9 @@ def read(name: str, folder: Path) -> object:
         return mf.Text("x", 4, tokenizer=path)
     if name in IMAGES or path.suffix == ".png":
         return mf.Dataset({"x": [str(path)]}, inputs=mf.Image("x", 8, max_pixels=2**24))[0]
+    if name in RASTERS:
+        field = mf.Raster("x", 1, size=8, dtype="uint8", nodata=1)
+        return mf.Dataset({"x": [str(path)]}, inputs=field)[0]
     if name in ARCHIVES:
         return mf.Dataset({"x": [f"{path}::x"]}, inputs=mf.Array("x", (4, 4)))[0]
     return mf.Dataset({"x": [str(path)]}, inputs=mf.Array("x", (None, 4), pad_to=4))[0]
@@ -320,7 +374,7 @@ def child(name: str, folder: Path) -> None:
 def main(folder: str) -> None:
     """Read all bombs, one after the other."""
     # What is imported when it is first named had better be there before it is measured.
-    _ = mf.Array, mf.Dataset, mf.Image, mf.Numeric, mf.Text, yaml
+    _ = mf.Array, mf.Dataset, mf.Image, mf.Numeric, mf.Raster, mf.Text, yaml
     for name in (*BOMBS, *HOLES):
         number = os.fork()
         if not number:

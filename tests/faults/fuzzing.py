@@ -25,6 +25,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import rasterio
 import simplejpeg
 import xxhash
 import yaml
@@ -304,6 +305,45 @@ class Npz(Npy):
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("x.npy", content)
         return stream.getvalue()
+
+
+class GeoTiff(Sample):
+    """A raster a file: read in part, at a smaller size, with what its mask or nodata value hides."""
+
+    suffix = ".tif"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.prepare()
+
+    def field(self) -> object:
+        return mf.Raster("x", [1, 3], size=(20, 24), dtype="int32", nodata=5, max_pixels=MAX_PIXELS)
+
+    def whole(self) -> list[bytes]:
+        options: list[dict[str, object]] = [
+            {},
+            {"compress": "deflate", "tiled": True, "blockxsize": 16, "blockysize": 16, "nodata": 99},
+            {"compress": "lzw", "interleave": "band", "predictor": 2, "ENDIANNESS": "BIG"},
+            {"compress": "zstd", "dtype": "int16", "BIGTIFF": "YES"},
+            {"compress": "jpeg", "photometric": "ycbcr"},
+            {"compress": "lerc", "dtype": "float32"},
+        ]
+        plain = [self.saved(photo(48, 64), **each) for each in options]
+        return [*plain, self.saved(photo(96, 96), layers=True, compress="packbits")]
+
+    def saved(self, pixels: np.ndarray, *, layers: bool = False, **options: object) -> bytes:
+        """Return an image as a file, maybe with a mask and overviews."""
+        path = self.folder / "saved.tif"
+        form = {"height": len(pixels), "width": pixels.shape[1], "count": 3, "dtype": "uint8"}
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+            with rasterio.open(path, "w", driver="GTiff", **{**form, **options}) as file:
+                file.write(pixels.transpose(2, 0, 1))
+                if layers:
+                    file.write_mask(pixels[..., 0] > 60)
+            if layers:
+                with rasterio.open(path, "r+") as file:
+                    file.build_overviews([2, 4], rasterio.enums.Resampling.average)
+        return path.read_bytes()
 
 
 class TableFile(Format):
@@ -600,6 +640,7 @@ FORMATS: dict[str, Callable[[Path], Format]] = {
        ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")},
     "npy": Npy,
     "npz": Npz,
+    "geotiff": GeoTiff,
     **{suffix: lambda folder, suffix=suffix: TableFile(folder, suffix) for suffix in
        (".parquet", ".feather", ".arrow", ".csv", ".jsonl")},
     **{f"metadata, {name}": lambda folder, name=name: MetadataFile(folder, name) for name in

@@ -174,3 +174,17 @@ def test_the_source_may_be_a_view_and_is_not_changed() -> None:
     for size in ((100, 100), (183, 300), (367, 400), (300, 390)):
         np.testing.assert_array_equal(resized(view, size), resized(view.copy(), size))
     np.testing.assert_array_equal(photo, photos()[0])
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int32", "float16", "float32"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+def test_any_number_of_channels_of_any_dtype(dtype: str, interpolation: str) -> None:
+    """Twelve channels are resized as each is alone, whatever OpenCV knows of their dtype."""
+    values = np.random.default_rng(0).integers(0, 100, (30, 40, 12)).astype(dtype)
+    for size in ((20, 25), (45, 41), (7, 40)):
+        together = np.empty((*size, 12), dtype)
+        resize(values, together, interpolation)
+        for channel in range(12):
+            alone = np.empty((*size, 1), dtype)
+            resize(np.ascontiguousarray(values[:, :, channel : channel + 1]), alone, interpolation)
+            assert (together[:, :, channel] == alone[:, :, 0]).all()

@@ -22,6 +22,7 @@ from multifeed.fields.category import Category
 from multifeed.fields.image import Image
 from multifeed.fields.points import Places
 from multifeed.fields.present import Present
+from multifeed.fields.raster import Raster
 from multifeed.fields.shared import column_names
 from multifeed.spec import Spec
 from multifeed.structure import Structure, flat
@@ -373,10 +374,10 @@ def _check_field(mix: Mix, name: str, field: Field, spec: Spec) -> None:
                 "categorical_crossentropy.",
             )
         )
-    if isinstance(field, Image) and field.interpolation == "nearest" and not mix.pastes(spec):
+    if isinstance(field, Image | Raster) and field.interpolation == "nearest" and not mix.pastes(spec):
         raise DeclarationError(
             lines(
-                f"{kind} takes averages, which label maps do not have; {name!r} is an Image with "
+                f"{kind} takes averages, which label maps do not have; {name!r} is declared with "
                 'interpolation="nearest".',
                 "Use mf.CutMix, which pastes them.",
             )

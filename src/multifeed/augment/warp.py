@@ -11,15 +11,14 @@ A window of an image that is not interpolated is never moved.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from multifeed.augment.base import NDArray, Size
-from multifeed.fields.resize import resize
+from multifeed.fields.resize import CHANNELS, KNOWN, STAND_INS, parts, resize, settle
 from multifeed.fields.scratch import Scratch
 
 _BORDERS = {
@@ -28,18 +27,7 @@ _BORDERS = {
     "reflect": cv2.BORDER_REFLECT,
     "wrap": cv2.BORDER_WRAP,
 }
-# Dtypes that OpenCV warps, and for others one of these that holds all of their values.
-_KNOWN = tuple(map(np.dtype, ("uint8", "uint16", "int16", "float32", "float64")))
-_STAND_INS: dict[Any, np.dtype[Any]] = {
-    np.dtype("bool"): np.dtype("uint8"),
-    np.dtype("int8"): np.dtype("int16"),
-    np.dtype("int32"): np.dtype("float64"),
-    np.dtype("uint32"): np.dtype("float64"),
-    np.dtype("float16"): np.dtype("float32"),
-}
-DTYPES = tuple(kind.name for kind in (*_KNOWN, *_STAND_INS))
-# OpenCV warps and averages up to this many channels at a time.
-_CHANNELS = 4
+DTYPES = tuple(kind.name for kind in (*KNOWN, *STAND_INS))
 # An image with a border has up to so many times its area; beyond that, making it takes too long.
 _MOST_BORDER = 5
 # Pixels of the output by which the edges of a window may be moved to whole pixels of the base image.
@@ -159,9 +147,9 @@ class Warp:
         window = move.window
         if window is not None:
             self._show(image, move.matrix, window, out)
-        elif out.dtype in _STAND_INS:
+        elif out.dtype in STAND_INS:
             self._apply_stand_in(image, move, out)
-        elif out.shape[2] > _CHANNELS:
+        elif out.shape[2] > CHANNELS:
             self._apply_in_parts(image, move, out)
         else:
             self._warp(image, move, out)
@@ -173,16 +161,6 @@ class Warp:
         upside_down, mirrored = matrix[1, 1] < 0, matrix[0, 0] < 0
         if (window[2], window[3]) == self.size:
             _flip(_part(image, window), out, upside_down, mirrored)
-        elif out.dtype in _STAND_INS:
-            stand_in = _STAND_INS[out.dtype]
-            resized = np.empty(out.shape, stand_in)
-            self._show(image.astype(stand_in), matrix, window, resized)
-            _settle(resized, out)
-        elif out.shape[2] > _CHANNELS:
-            for some, part in _parts(image):
-                resized = np.empty((*self.size, part.shape[2]), out.dtype)
-                self._show(part, matrix, window, resized)
-                out[:, :, some] = resized
         else:
             resize(_part(image, window), out, self.interpolation, antialias=self.antialias)
             if upside_down or mirrored:
@@ -190,16 +168,16 @@ class Warp:
 
     def _apply_in_parts(self, image: NDArray, move: Move, out: NDArray) -> None:
         """Warp some channels after the others."""
-        for some, part in _parts(image):
+        for some, part in parts(image):
             warped = np.empty((*self.size, part.shape[2]), out.dtype)
             self.apply(part, move, warped)
             out[:, :, some] = warped
 
     def _apply_stand_in(self, image: NDArray, move: Move, out: NDArray) -> None:
         """Warp by way of a dtype that OpenCV knows."""
-        warped = np.empty(out.shape, _STAND_INS[out.dtype])
+        warped = np.empty(out.shape, STAND_INS[out.dtype])
         self.apply(image.astype(warped.dtype), move, warped)
-        _settle(warped, out)
+        settle(warped, out)
 
     def shown(self, matrix: NDArray) -> NDArray:
         """Return where `apply` puts a place of the base image, ``float64[2, 3]``.
@@ -252,7 +230,7 @@ class Warp:
             dst=_own.array("warped", (*self.size, 4)) if widens else _as_opencv(out),
             flags=cv2.WARP_INVERSE_MAP | (cv2.INTER_NEAREST if is_nearest else cv2.INTER_LINEAR),
             borderMode=_BORDERS[self.fill],
-            borderValue=(self.fill_value,) * _CHANNELS,
+            borderValue=(self.fill_value,) * CHANNELS,
         )
         if widens:
             cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=out)
@@ -340,24 +318,10 @@ def _part(image: NDArray, window: tuple[int, int, int, int]) -> NDArray:
     return image[top : top + height, left : left + width]
 
 
-def _parts(image: NDArray) -> Iterator[tuple[slice, NDArray]]:
-    """Yield as many channels of an image as OpenCV takes at a time, and which they are."""
-    for first in range(0, image.shape[2], _CHANNELS):
-        some = slice(first, first + _CHANNELS)
-        yield some, np.ascontiguousarray(image[:, :, some])
-
-
-def _settle(values: NDArray, out: NDArray) -> None:
-    """Write the values of a stand-in."""
-    if out.dtype.kind in "iu" and values.dtype.kind == "f":
-        np.rint(values, out=values)
-    out[...] = values
-
-
 def _flip(image: NDArray, out: NDArray, upside_down: bool, mirrored: bool) -> None:
     if not mirrored:
         out[...] = image[::-1] if upside_down else image
-    elif out.dtype in _KNOWN:
+    elif out.dtype in KNOWN:
         # Five times as fast as NumPy, which goes through a mirrored row a value at a time.
         cv2.flip(image, -1 if upside_down else 1, dst=_as_opencv(out))
     else:

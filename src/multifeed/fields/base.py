@@ -338,6 +338,16 @@ class Field(ABC):
         """
         return self
 
+    def measured(self, source: Source) -> Self:
+        """Return the declaration with what it leaves to the headers of its files decided.
+
+        It is asked after `settled`, and the only time that a declaration reads files.
+
+        Raises:
+            DeclarationError: If the headers do not agree.
+        """
+        return self
+
     @abstractmethod
     def check(self, columns: Columns) -> None:
         """Raise `DeclarationError` if these columns cannot be read; looks at types, not at values."""

@@ -23,6 +23,7 @@ from multifeed.fields.shared import (
     apply_preprocess,
     at_least,
     check_scale,
+    checked_size,
     fill_value,
     holds_text,
     is_raise,
@@ -32,7 +33,6 @@ from multifeed.fields.shared import (
     preprocessed_spec,
     store,
     watch_over_preprocess,
-    whole_number,
     wrap,
 )
 from multifeed.fields.watch import Watch
@@ -104,9 +104,9 @@ class Image(Field):
 
     def __post_init__(self) -> None:
         one_column(self, self.column)
-        _checked_size("size", self.size)
+        checked_size("size", self.size)
         if self.base_size is not None:
-            _checked_size("base_size", self.base_size)
+            checked_size("base_size", self.base_size)
         one_of("color_mode", self.color_mode, tuple(CHANNELS))
         one_of("interpolation", self.interpolation, ("bilinear", "nearest"))
         one_of("dtype", self.dtype, ("uint8", "float32", "float16"))
@@ -203,11 +203,11 @@ class Image(Field):
 
     @property
     def _size(self) -> Size:
-        return _checked_size("size", self.size)
+        return checked_size("size", self.size)
 
     @property
     def _base_size(self) -> Size:
-        return self._size if self.base_size is None else _checked_size("base_size", self.base_size)
+        return self._size if self.base_size is None else checked_size("base_size", self.base_size)
 
     @property
     def _spec(self) -> Spec:
@@ -327,14 +327,3 @@ def _centre(image: NDArray, size: Size) -> NDArray:
 def _middle(size: Size, window: Size) -> tuple[int, int, int, int]:
     """Return the window (top, left, height, width) of a size in the middle of an image of another."""
     return (size[0] - window[0]) // 2, (size[1] - window[1]) // 2, *window
-
-
-def _checked_size(what: str, value: object) -> Size:
-    """Return (height, width)."""
-    pair = value if isinstance(value, Sequence) and len(value) == 2 else (value, value)
-    height, width = (whole_number(pixels) or 0 for pixels in pair)
-    if height < 1 or width < 1:
-        raise DeclarationError(
-            f"{what} is (height, width) in pixels, each at least 1; received {value!r}."
-        )
-    return height, width

@@ -1,14 +1,30 @@
-"""Resizing ``uint8`` images. Knows nothing of fields."""
+"""Resizing images. Knows nothing of fields."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import cv2
+import numpy as np
 
 from multifeed.fields.rows import NDArray
 
+# Dtypes that OpenCV resizes and warps, and for others one of these that holds all of their values.
+KNOWN = tuple(map(np.dtype, ("uint8", "uint16", "int16", "float32", "float64")))
+STAND_INS: dict[Any, np.dtype[Any]] = {
+    np.dtype("bool"): np.dtype("uint8"),
+    np.dtype("int8"): np.dtype("int16"),
+    np.dtype("int32"): np.dtype("float64"),
+    np.dtype("uint32"): np.dtype("float64"),
+    np.dtype("float16"): np.dtype("float32"),
+}
+# OpenCV warps and averages up to this many channels at a time.
+CHANNELS = 4
+
 
 def resize(image: NDArray, out: NDArray, interpolation: str, *, antialias: bool = False) -> None:
-    """Resize `image` into `out`, both ``uint8[height, width, channels]``.
+    """Resize `image` into `out`, both ``[height, width, channels]`` of one dtype of those above.
 
     ``"nearest"`` takes the pixel under each centre. ``"bilinear"`` is plain where an axis shrinks to
     more than half; axes that shrink further are smoothed or averaged first, so that every source
@@ -17,6 +33,15 @@ def resize(image: NDArray, out: NDArray, interpolation: str, *, antialias: bool 
     height, width = out.shape[:2]
     if image.shape[:2] == (height, width):
         out[...] = image
+    elif out.dtype in STAND_INS:
+        resized = np.empty(out.shape, STAND_INS[out.dtype])
+        resize(image.astype(resized.dtype), resized, interpolation, antialias=antialias)
+        settle(resized, out)
+    elif out.shape[2] > CHANNELS:
+        for some, part in parts(image):
+            resized = np.empty((height, width, part.shape[2]), out.dtype)
+            resize(part, resized, interpolation, antialias=antialias)
+            out[:, :, some] = resized
     elif interpolation == "nearest":
         _resize_into(image, out, cv2.INTER_NEAREST_EXACT)
     elif antialias:
@@ -25,6 +50,20 @@ def resize(image: NDArray, out: NDArray, interpolation: str, *, antialias: bool 
         resize(shrunk, out, interpolation)
     else:
         _resize_into(_reduced(image, height, width), out, cv2.INTER_LINEAR)
+
+
+def parts(image: NDArray) -> Iterator[tuple[slice, NDArray]]:
+    """Yield as many channels of an image as OpenCV takes at a time, and which they are."""
+    for first in range(0, image.shape[2], CHANNELS):
+        some = slice(first, first + CHANNELS)
+        yield some, np.ascontiguousarray(image[:, :, some])
+
+
+def settle(values: NDArray, out: NDArray) -> None:
+    """Write the values of a stand-in."""
+    if out.dtype.kind in "iu" and values.dtype.kind == "f":
+        np.rint(values, out=values)
+    out[...] = values
 
 
 def _reduced(image: NDArray, height: int, width: int) -> NDArray:

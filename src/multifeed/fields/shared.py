@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any, cast
 
 import numpy as np
@@ -94,6 +94,17 @@ def at_least(what: str, value: object, least: int) -> int:
 def at_least_one(what: str, value: object) -> int | None:
     """Return a whole number of at least 1, or None where none is given."""
     return None if value is None else at_least(what, value, 1)
+
+
+def checked_size(what: str, value: object) -> tuple[int, int]:
+    """Return (height, width) of a pair, or of one number for a square."""
+    pair = value if isinstance(value, Sequence) and len(value) == 2 else (value, value)
+    height, width = (whole_number(pixels) or 0 for pixels in pair)
+    if height < 1 or width < 1:
+        raise DeclarationError(
+            f"{what} is (height, width) in pixels, each at least 1; received {value!r}."
+        )
+    return height, width
 
 
 def holds_text(kind: pa.DataType) -> bool:
