@@ -130,7 +130,7 @@ def is_path(source: object) -> bool:
 
 def is_table_file(path: str | os.PathLike[str]) -> bool:
     """Tell whether a file's name ends as that of a table file does."""
-    return Path(path).suffix.lower() in _READERS
+    return Path(path).suffix.lower() in READERS
 
 
 def as_columns(source: Any, what: str, text: Collection[str] = ()) -> Columns:
