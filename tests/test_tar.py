@@ -134,6 +134,29 @@ def test_integers_are_those_of_all_shards(tmp_path: Path) -> None:
     assert listed(tmp_path, one, values=())["cls"][0].as_py().startswith(f"{one}::a.cls@")
 
 
+def test_objects_in_json_become_columns(tmp_path: Path) -> None:
+    """Their keys after the ending, as in metadata files; what a sample lacks is null."""
+    one = write(
+        tmp_path / "1.tar",
+        {"a.json": b'{"size": {"x": 3}, "words": "no"}', "b.txt": b"", "c.json": b'{"words": null}'},
+    )
+    two = write(tmp_path / "2.tar", {"d.json": b'{"size": {"x": 1.5}}'})
+    rows = listed(tmp_path, [one, two])
+    assert rows["json.size.x"].to_pylist() == [3, None, None, 1.5]
+    assert rows["json.words"].to_pylist() == ["no", None, None, None]
+    assert "json" not in rows.column_names
+    assert listed(tmp_path, one, values=["txt"])["json"][0].as_py().startswith(f"{one}::a.json@")
+    write(tmp_path / "3.tar", {"a.json": b"[1]"})
+    assert refused(tmp_path, tmp_path / "3.tar").startswith(
+        f"the shard '{tmp_path}/3.tar' cannot be used: it has a member 'a.json' that holds a value of "
+        "type list, where an object of keys and values is due."
+    )
+    write(tmp_path / "4.tar", {"d.json": b'{"size": {"x": "wide"}}'})
+    assert refused(tmp_path, [one, tmp_path / "4.tar"]).startswith(
+        "shards hold values of one type under one name: "
+    )
+
+
 def test_a_shard_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until it changes; what is damaged in the index is found again."""
     name = write(tmp_path / "x.tar", {"a.txt": b"one"})

@@ -83,7 +83,7 @@ def metadata(
             )
         )
     braces = found.select(files.names)
-    gathered = _Gathered(braces, (columns,) if isinstance(columns, str) else columns)
+    gathered = Gathered(braces, (columns,) if isinstance(columns, str) else columns)
     paths = found.column("/").to_pylist()
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(paths), _AT_ONCE):
@@ -152,7 +152,7 @@ _WORDS = {
 }
 
 
-class _Gathered:
+class Gathered:
     """What metadata files say, key by key.
 
     Args:

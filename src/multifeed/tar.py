@@ -7,14 +7,16 @@ import tarfile
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from multifeed.documents import parse
 from multifeed.errors import BadValue
 from multifeed.files import REPLACE, File
 from multifeed.index import Index, part_of_shard, place
+from multifeed.metadata import Gathered
 
 # Of what becomes a value, not a name.
 MAX_VALUE_BYTES = 2**20
@@ -26,6 +28,18 @@ _PACKED = {
     b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
 }
 
+
+class Member(NamedTuple):
+    """A file in an archive: its name, its first byte, and how many they are."""
+
+    name: str
+    start: int
+    size: int
+
+
+# A column: its field, and its values.
+Named = tuple[pa.Field, pa.Array]
+
 # A header that says more about its member than this is none that somebody wrote.
 _MOST_AT_ONCE = 2**20
 
@@ -33,7 +47,7 @@ _MOST_AT_ONCE = 2**20
 def tar(
     shards: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
-    values: Collection[str] = ("cls", "txt"),
+    values: Collection[str] = ("cls", "json", "txt"),
     index: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> pa.Table:
@@ -94,7 +108,7 @@ def _as_integers(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _samples(values: Collection[str], file: File) -> pa.Table:
     """Return the samples of an archive: their keys, and for each ending where the member is, or what."""
     rows: dict[str, int] = {}
-    cells: dict[str, dict[int, str]] = {}
+    members: dict[str, dict[int, Member]] = {}
     for member in _members(file):
         key, ending = _split(member.name)
         if not ending:
@@ -105,24 +119,52 @@ def _samples(values: Collection[str], file: File) -> pa.Table:
                 "Rename it.",
             )
         row = rows.setdefault(key, len(rows))
-        column = cells.setdefault(ending, {})
+        column = members.setdefault(ending, {})
         if row in column:
             raise BadValue(f"has two members {member.name!r}", "Give each sample a name of its own.")
-        if ending in values:
-            column[row] = _value(file, member)
+        column[row] = member
+    columns = [(pa.field("key", pa.string()), pa.array(rows, pa.string()))]
+    for ending, found in members.items():
+        each = [found.get(row) for row in range(len(rows))]
+        if ending not in values:
+            columns.append(_places(ending, each, file.stamp))
+        elif ending == "json":
+            columns += _objects(each, file)
         else:
-            column[row] = place(member.name, member.offset_data, member.size, file.stamp)
-    fields, arrays = [pa.field("key", pa.string())], [pa.array(rows, pa.string())]
-    for ending, found in cells.items():
-        array = pa.array([found.get(row) for row in range(len(rows))], pa.string())
-        fields.append(
-            pa.field(ending, pa.string()) if ending in values else part_of_shard(array, ending)
-        )
-        arrays.append(array)
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+            texts = [None if member is None else _text(file, member) for member in each]
+            columns.append((pa.field(ending, pa.string()), pa.array(texts, pa.string())))
+    fields, arrays = zip(*columns, strict=True)
+    return pa.Table.from_arrays(list(arrays), schema=pa.schema(fields))
 
 
-def _members(file: File) -> Iterator[tarfile.TarInfo]:
+def _places(ending: str, members: Sequence[Member | None], stamp: str) -> Named:
+    """Return the column that says where members lie."""
+    cells = [
+        None if member is None else place(member.name, member.start, member.size, stamp)
+        for member in members
+    ]
+    array = pa.array(cells, pa.string())
+    return part_of_shard(array, ending), array
+
+
+def _objects(members: Sequence[Member | None], file: File) -> list[Named]:
+    """Return the columns of the keys that members in JSON have."""
+    gathered = Gathered(pa.table({}), None)
+    for member in members:
+        name = "" if member is None else member.name
+        try:
+            gathered.add(name, {} if member is None else parse(_content(file, member), "json"))
+        except BadValue as error:
+            raise BadValue(f"has a member {name!r} that {error.reason}", error.remedy) from error
+    gathered.flush()
+    found = gathered.table()
+    return [
+        (pa.field(f"json.{field.name}", field.type), column.combine_chunks())
+        for field, column in zip(found.schema, found.columns, strict=True)
+    ]
+
+
+def _members(file: File) -> Iterator[Member]:
     """Yield the members of an archive that are files, in their order."""
     _refuse_packed(file)
     end = -1
@@ -146,7 +188,7 @@ def _members(file: File) -> Iterator[tarfile.TarInfo]:
                 raise BadValue(f"has a member {member.name!r}, whose name is no text", "Rename it.")
             if end + member.size > file.size:
                 raise BadValue(f"ends within its member {member.name!r}", REPLACE)
-            yield member
+            yield Member(member.name, end, member.size)
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise BadValue(f"is no readable tar archive ({error})", REPLACE) from error
     if end < 0:
@@ -201,19 +243,25 @@ def _split(name: str) -> tuple[str, str]:
     return (folder + stem, ending.lower()) if stem else ("", "")
 
 
-def _value(file: File, member: tarfile.TarInfo) -> str:
-    """Return the text that a member holds."""
+def _content(file: File, member: Member) -> bytes:
+    """Return the content of a member that is a value."""
     if member.size > MAX_VALUE_BYTES:
         raise BadValue(
             f"has a member {member.name!r} of {member.size:,} bytes, where a value has at most "
             f"{MAX_VALUE_BYTES:,}",
-            "Leave its ending out of values=: fields then read it as a file.",
+            _NO_VALUE,
         )
-    content = file.read(member.offset_data, member.size)
+    return file.read(member.start, member.size)
+
+
+def _text(file: File, member: Member) -> str:
+    """Return the text that a member holds."""
     try:
-        return content.decode("utf-8-sig").strip()
+        return _content(file, member).decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         raise BadValue(
-            f"has a member {member.name!r} that is no text in UTF-8 (byte {error.start})",
-            "Leave its ending out of values=: fields then read it as a file.",
+            f"has a member {member.name!r} that is no text in UTF-8 (byte {error.start})", _NO_VALUE
         ) from error
+
+
+_NO_VALUE = "Leave its ending out of values=: fields then read it as a file."
