@@ -79,7 +79,7 @@ _parse_npy = _alone(parse_npy)
 _NPY = Format(parse=_parse_npy, open=_opener(NpyFile))
 _NPZ = Format(parse=_npz)
 _HDF5 = Format(open=_opener(HDF5File), needs=("h5py", "hdf5"))
-_FORMATS = {
+FORMATS = {
     ".npy": _NPY,
     ".npz": _NPZ,
     ".h5": _HDF5,
@@ -95,7 +95,7 @@ _FORMATS = {
 
 def format_of(name: str, path: str) -> Format:
     """Return the format of a file, given its name and the path inside; of any other suffix NumPy's."""
-    return _FORMATS.get(suffix_of(name), _NPZ if path else _NPY)
+    return FORMATS.get(suffix_of(name), _NPZ if path else _NPY)
 
 
 def open_container(folder: Folder, name: str) -> Container:
