@@ -199,15 +199,12 @@ def _places(
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Return the series of each window, where it starts, and where it stops, ``int64[n]`` each."""
     beyond = np.maximum(lengths - length, 0)
-    # How many begin in time to be whole; and one more, where rows are left.
-    whole = np.where(lengths >= length, beyond // stride + 1, 0)
     if remainder == "drop":
-        counts = whole
-    elif remainder == "shift":
-        counts = np.where(lengths >= length, -(-beyond // stride) + 1, 0)
+        counts = beyond // stride + 1
     else:
-        # None begins behind the end, which a stride above the length would let it.
-        counts = np.where(lengths > 0, np.minimum(-(-beyond // stride), (lengths - 1) // stride) + 1, 0)
+        # One more where rows are left; none begins behind the end, as a stride above the length lets it.
+        counts = np.minimum(-(-beyond // stride), (lengths - 1) // stride) + 1
+    counts[lengths < (1 if remainder == "pad" else length)] = 0
     series = np.repeat(np.arange(len(lengths)), counts)
     number = np.arange(len(series)) - np.repeat(np.cumsum(counts) - counts, counts)
     starts = number * stride
@@ -267,7 +264,10 @@ def _as_lists(values: Any, column: str) -> Any:
     if is_series(kind):
         return array
     shape = [getattr(kind, "list_size", 0)]
-    if isinstance(kind, pa.FixedShapeTensorType) and not kind.permutation:
+    if isinstance(kind, pa.FixedShapeTensorType) and kind.permutation in (
+        None,
+        [*range(len(kind.shape))],
+    ):
         shape, array = kind.shape, array.storage
     elif not pa.types.is_fixed_size_list(kind):
         raise DeclarationError(

@@ -13,10 +13,10 @@ import json
 import logging
 import mmap
 import os
-import stat
 import re
 import secrets
 import signal
+import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress

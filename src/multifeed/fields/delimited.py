@@ -10,8 +10,9 @@ from multifeed.fields.rows import NDArray
 from multifeed.fields.shared import first_line
 from multifeed.files import REPLACE
 
-# Of its first line, so much is looked at; as many columns as that is too many anyway.
+# So much of the first line is looked at. Each column costs memory and time of its own.
 _MOST_LINE_BYTES = 2**20
+_MOST_COLUMNS = 2**14
 
 
 def parse_delimited(data: bytes, delimiter: str) -> NDArray:
@@ -26,6 +27,8 @@ def parse_delimited(data: bytes, delimiter: str) -> NDArray:
 
     first = data[:_MOST_LINE_BYTES].partition(b"\n")[0].decode("utf-8-sig", "replace")
     cells = first.rstrip("\r").split(delimiter)
+    if len(cells) > _MOST_COLUMNS:
+        raise BadValue(f"has more than {_MOST_COLUMNS:,} cells in a line", "Save it as a .npy file.")
     try:
         table = csv.read_csv(
             pa.BufferReader(data),
