@@ -17,7 +17,7 @@ from multifeed.fields.arrayfiles import FORMATS, count_rows
 from multifeed.fields.layouts import is_series
 from multifeed.fields.rows import NDArray, Source
 from multifeed.fields.shared import at_least, at_least_one, holds_text, one_of
-from multifeed.folder import split_path, suffix_of
+from multifeed.folder import split_member, suffix_of
 from multifeed.listing import Pattern
 from multifeed.table import Columns, as_table, is_path
 from multifeed.workers.cpus import usable_cpus
@@ -150,7 +150,7 @@ def _names_arrays(column: pa.ChunkedArray) -> bool:
     first = column[0].as_py() if holds_text(column.type) else None
     if first is None:
         return False
-    name, path = split_path(first)
+    name, path = split_member(first)
     return bool(path) or suffix_of(name) in FORMATS
 
 
@@ -184,7 +184,7 @@ def _lengths(source: Source, column: str, member: str | None, threads: int) -> N
         try:
             return count_rows(folder, cell, member)
         except BadValue as error:
-            file = folder.path(split_path(cell)[0])
+            file = folder.path(split_member(cell)[0])
             raise bad_sample(error, column, int(row), file, None) from error
 
     with ThreadPoolExecutor(threads) as pool:

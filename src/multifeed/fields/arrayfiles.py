@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 from multifeed.errors import BadValue
 from multifeed.extras import package
@@ -93,14 +93,9 @@ FORMATS = {
 }
 
 
-def format_of(name: str, path: str) -> Format:
-    """Return the format of a file, given its name and the path inside; of any other suffix NumPy's."""
-    return FORMATS.get(suffix_of(name), _NPZ if path else _NPY)
-
-
 def open_container(folder: Folder, name: str) -> Container:
     """Open a file of a format that is read in parts; see `Handles`."""
-    opener = format_of(name, "").open
+    opener = named(name, None)[2].open
     if opener is None:
         raise BadValue("is of a format that is read whole", "")
     return opener(folder, name)
@@ -113,8 +108,7 @@ def count_rows(folder: Folder, cell: str, member: str | None) -> int:
         BadValue: If the file cannot be read, or the array is a single number.
         DeclarationError: If a package is needed that is not installed.
     """
-    name, path = named(cell, member)
-    found = format_of(name, path)
+    name, path, found = named(cell, member)
     if found.open is not None:
         container = found.open(folder, name)
         try:
@@ -129,10 +123,14 @@ def count_rows(folder: Folder, cell: str, member: str | None) -> int:
     return shape[0]
 
 
-def named(cell: str, member: str | None) -> tuple[str, str]:
-    """Return the name of the file in a cell, and the path inside it: its own, or else `member`."""
-    name, path = split_member(cell)
-    return name, path or member or ""
+# Windows of one file are many rows of one name.
+@lru_cache(maxsize=256)
+def named(cell: str, member: str | None) -> tuple[str, str, Format]:
+    """Return the name of the file in a cell, the path inside it, or else `member`, and its format."""
+    name, own = split_member(cell)
+    path = own or member or ""
+    # A file of any other suffix is one of NumPy's.
+    return name, path, FORMATS.get(suffix_of(name), _NPZ if path else _NPY)
 
 
 def no_rows(what: str, first: int, last: int) -> tuple[str, str]:
@@ -180,7 +178,7 @@ class ArrayFiles(PerSample):
 
     def require(self, row: int) -> None:
         """Raise `DeclarationError` if a package is needed for the format of a row that is not there."""
-        needs = format_of(*named(self._cells[row], self._member)).needs
+        needs = named(self._cells[row], self._member)[2].needs
         if needs is not None:
             package(needs[0], extra=needs[1], of="mf.Array")
 
@@ -191,8 +189,7 @@ class ArrayFiles(PerSample):
             return None
 
     def load(self, row: int) -> bytes | Work:
-        name, path = named(self._cells[row], self._member)
-        found = format_of(name, path)
+        name, path, found = named(self._cells[row], self._member)
         if found.open is None or (found.parse is not None and self._rows is None):
             data = self._folder.read(name)
             # As bytes it can be compared with other files, which `mf.check` does.
