@@ -17,8 +17,8 @@ ROOMS = [
     "documents", "parsers", "hugging_face", "table", "sql", "listing", "metadata", "sources", "align",
     "index", "tar", "protobuf", "tfrecord", "fields", "tiles",
     "structure", "augment", "order", "split", "weights", "batch", "family", "keys",
-    "dataset", "prepare", "buffers", "recipe", "account", "workers", "cache", "runs", "report", "state",
-    "feed", "health", "canvas", "sheet", "generations",
+    "dataset", "prepare", "buffers", "recipe", "account", "workers", "windows", "cache",
+    "runs", "report", "state", "feed", "health", "canvas", "sheet", "generations",
     "keras", "__init__",
 ]  # fmt: skip
 

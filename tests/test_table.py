@@ -477,10 +477,24 @@ def test_a_column_of_one_value_is_refused(value: Any, fact: str) -> None:
     )
 
 
+def test_arrays_of_several_lengths_are_lists_within_lists() -> None:
+    """PyArrow itself takes arrays of one axis alone."""
+    values = [np.arange(6.0).reshape(3, 2), np.arange(2.0).reshape(1, 2)]
+    column = as_table({"x": values}, "rows")["x"]
+    assert column.to_pylist() == [each.tolist() for each in values]
+    assert str(column.type) == "large_list<item: fixed_size_list<item: double>[2]>"
+
+
 @pytest.mark.parametrize(
     "values",
-    [[1, "a"], [np.zeros((2, 2))], np.zeros((2, 2), complex), np.array([["a", "b"]]), [2**70]],
-    ids=["mixed", "list of images", "complex", "2-D text", "too large"],
+    [
+        [1, "a"],
+        [np.zeros((2, 2)), np.zeros((2, 3))],
+        np.zeros((2, 2), complex),
+        np.array([["a", "b"]]),
+        [2**70],
+    ],
+    ids=["mixed", "images of several widths", "complex", "2-D text", "too large"],
 )
 def test_values_that_arrow_cannot_hold_are_refused(values: Any) -> None:
     """The column is named, in Arrow's words."""

@@ -24,6 +24,7 @@ from . import (
     tar,
     warm,
     warm_large,
+    windows,
 )
 
 JOBS: dict[str, Job | Weighing] = {
@@ -51,4 +52,5 @@ JOBS: dict[str, Job | Weighing] = {
     "memory_numbers": memory.NUMBERS_ONLY,
     "align": align.JOB,
     "metadata": metadata.JOB,
+    **windows.JOBS,
 }

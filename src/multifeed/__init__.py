@@ -68,6 +68,7 @@ from multifeed.sql import sql
 from multifeed.tar import tar
 from multifeed.tfrecord import tfrecord
 from multifeed.tiles import tiles
+from multifeed.windows import windows
 
 if TYPE_CHECKING:
     from multifeed.keras import Loader, ResumeTraining, check_model, inputs, predict
@@ -140,6 +141,7 @@ __all__ = [
     "tar",
     "tfrecord",
     "tiles",
+    "windows",
 ]
 
 _NEEDS_KERAS = ("Loader", "ResumeTraining", "check_model", "inputs", "predict")

@@ -62,6 +62,12 @@ def split_member(name: str) -> tuple[str, str]:
     return (file, member) if separator else (name, "")
 
 
+def suffix_of(name: str) -> str:
+    """Return the suffix of a file's name, or of what a part of one is called, such as ``".npy"``."""
+    part = part_of(name)
+    return os.path.splitext((name if part is None else part.member).rstrip("/"))[1].lower()
+
+
 @dataclass(frozen=True)
 class Folder:
     """Where file names start.

@@ -277,7 +277,9 @@ def declared(value: object) -> str:
 
 
 def _is_default(option: DataclassField[Any], value: object) -> bool:
-    return option.default is not MISSING and declared(option.default) == declared(value)
+    # An option whose default is its own name is a column that may be there: if it is, that is told.
+    default = None if option.default == option.name else option.default
+    return default is not MISSING and declared(default) == declared(value)
 
 
 def _names(names: Names) -> str:

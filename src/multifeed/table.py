@@ -461,10 +461,29 @@ def _as_arrow(name: str, values: Any) -> pa.ChunkedArray:
         if _holds_numbers(values) and values.ndim > 1:
             array = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values))
         else:
-            array = pa.array(_without_paths(values))
+            array = pa.array(_without_paths(_nested(values)))
     except _CONVERSION_ERRORS as error:
         raise _unusable(name, error) from error
     return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+
+
+def _nested(values: Any) -> Any:
+    """Return a list of arrays that differ in the length of their first axis as Arrow lists of lists.
+
+    PyArrow knows arrays of one axis alone. All else is returned as it is.
+    """
+    if not isinstance(values, list | tuple) or not values:
+        return values
+    if not all(_holds_numbers(each) and each.ndim > 1 for each in values):
+        return values
+    inner = {(each.shape[1:], each.dtype) for each in values}
+    if len(inner) > 1 or 0 in values[0].shape[1:]:
+        return values
+    items = pa.array(np.concatenate([each.reshape(-1) for each in values]))
+    for size in reversed(values[0].shape[1:]):
+        items = pa.FixedSizeListArray.from_arrays(items, size)
+    offsets = np.cumsum([0, *map(len, values)], dtype=np.int64)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), items)
 
 
 def _without_paths(values: Any) -> Any:

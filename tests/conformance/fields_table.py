@@ -9,10 +9,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import rasterio
+import scipy.io
 import simplejpeg
+import zarr
 from PIL import Image as PILImage
 from skimage import data as photographs
 from tokenizers import Tokenizer
@@ -169,6 +172,69 @@ def text_files(folder: Path, *, encoding: str = "utf-8") -> Columns:
     for name, words in zip(names, TEXTS, strict=True):
         (folder / name).write_bytes(f"{words}\n".encode(encoding))
     return {"file": names}
+
+
+def array(number: int, length: int = 5) -> np.ndarray:
+    """Return a small array, another one for each number."""
+    return np.random.default_rng(number).integers(0, 250, (length, 3)).astype(np.float32)
+
+
+def hdf5_files(folder: Path, *, length: int = 5, **options: Any) -> Columns:
+    """Write an HDF5 file for each row."""
+    names = [f"array{number}.h5" for number in range(COUNT)]
+    for number, name in enumerate(names):
+        with h5py.File(folder / name, "w") as file:
+            file.create_dataset("group/scan", data=array(number, length), **options)
+    return {"file": [f"{name}::group/scan" for name in names]}
+
+
+def zarr_stores(folder: Path, *, suffix: str = ".zip", **options: Any) -> Columns:
+    """Write a Zarr store for each row."""
+    names = [f"array{number}{suffix}" for number in range(COUNT)]
+    for number, name in enumerate(names):
+        path = folder / name
+        store = path if suffix == ".zarr" else zarr.storage.ZipStore(path, mode="w")
+        stored = zarr.create_group(store, overwrite=suffix == ".zarr", **options).create_array(
+            "scan", shape=(5, 3), chunks=(2, 3), dtype="float32"
+        )
+        stored[...] = array(number)
+        if suffix == ".zip":
+            store.close()
+    return {"file": [f"{name}::scan" for name in names]}
+
+
+def mat_files(folder: Path) -> Columns:
+    """Write a .mat file for each row."""
+    names = [f"array{number}.mat" for number in range(COUNT)]
+    for number, name in enumerate(names):
+        scipy.io.savemat(folder / name, {"scan": array(number)}, do_compression=number % 2 == 0)
+    return {"file": [f"{name}::scan" for name in names]}
+
+
+def csv_files(folder: Path) -> Columns:
+    """Write lines of numbers for each row, some below a header."""
+    names = [f"array{number}.csv" for number in range(COUNT)]
+    for number, name in enumerate(names):
+        header = "a,b,c\n" if number % 2 else ""
+        text = "".join(",".join(map(str, line)) + "\n" for line in array(number).tolist())
+        (folder / name).write_text(header + text.removesuffix("0\n") + "0")
+    return {"file": names}
+
+
+def windows_of(columns: Columns) -> Columns:
+    """Return the same arrays, of which rows are read that differ from row to row."""
+    return {**columns, "start": range(COUNT), "stop": [number + 4 for number in range(COUNT)]}
+
+
+def shared_lists(folder: Path) -> Columns:
+    """Return windows of two series in memory."""
+    series = pa.array([list(range(9)), list(range(20, 32))])
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0, 1, 1, 0, 1], pa.int32()), series)
+    return (
+        windows_of({"values": column})
+        | {"start": [0, 1, 5, 8, 3, 2, 0]}
+        | {"stop": [4, 5, 9, 12, 7, 6, 4]}
+    )
 
 
 def memory(values: Any) -> Callable[[Path], Columns]:
@@ -366,6 +432,31 @@ EXAMPLES = [
         "file",
     ),
     Example("array-npz", mf.Array("file", (5, 3)), npz_files, "file"),
+    Example("array-hdf5", mf.Array("file", (5, 3)), hdf5_files, "file"),
+    Example(
+        "array-hdf5-chunks",
+        mf.Array("file", (None, 3), pad_to=4, truncating="pre", dtype="uint8"),
+        partial(hdf5_files, chunks=(2, 2), compression="gzip", shuffle=True, fletcher32=True),
+        "file",
+    ),
+    Example("array-zarr-zip", mf.Array("file", (5, 3)), zarr_stores, "file"),
+    Example("array-zarr-2", mf.Array("file", (5, 3)), partial(zarr_stores, zarr_format=2), "file"),
+    Example("array-zarr", mf.Array("file", (5, 3)), partial(zarr_stores, suffix=".zarr")),
+    Example("array-mat", mf.Array("file", (5, 3)), mat_files, "file"),
+    Example("array-csv", mf.Array("file", (5, 3)), csv_files, "file"),
+    Example(
+        "array-windows",
+        mf.Array("file", (4, 3)),
+        lambda folder: windows_of(hdf5_files(folder, length=12)),
+        "file",
+        nullable=False,
+    ),
+    Example("array-windows-lists", mf.Array("values", (4,)), shared_lists, nullable=False),
+    Example(
+        "array-nested-lists",
+        mf.Array("values", (None, 2), pad_to=3),
+        memory([[[row, item] for item in range(row)] for row in range(COUNT)]),
+    ),
     Example("text-words", mf.Text("values", 6), memory(TEXTS)),
     Example(
         "text-words-pre",

@@ -8,6 +8,7 @@ JSON: what was said, the bytes of memory and the seconds that it took, and how t
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -22,9 +23,13 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import google_crc32c
+import h5py
 import numpy as np
+import pyarrow as pa
 import rasterio
 import yaml
+from numcodecs import blosc, lz4
 from PIL import Image as PILImage
 
 import multifeed as mf
@@ -180,7 +185,66 @@ def word_level(largest: int) -> bytes:
     return json.dumps(told).encode()
 
 
+def hdf5(*, packed: bytes | None = None, **options: object) -> bytes:
+    """Return an HDF5 file of an array that is never written, or of which one chunk is."""
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        array = file.create_dataset("x", dtype="f4", **options)
+        if packed is not None:
+            array.id.write_direct_chunk((0, 0), packed)
+    return stream.getvalue()
+
+
+def store(told: dict[str, object], chunk: bytes = b"") -> bytes:
+    """Return a Zarr store of version 2 or 3, whose array consists of one chunk."""
+    is_old = "chunks" in told
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("x/.zarray" if is_old else "x/zarr.json", json.dumps(told))
+        archive.writestr("x/0.0" if is_old else "x/c/0/0", chunk)
+    return stream.getvalue()
+
+
+def version_2(packer: str | None = None, shape: int = 4, chunk: int = 4) -> dict[str, object]:
+    """Return the description of an array of version 2."""
+    sizes = {"shape": [shape, 4], "chunks": [chunk, 4]}
+    packing = packer and {"id": packer}
+    return {"zarr_format": 2, **sizes, "dtype": "<f4", "compressor": packing, "fill_value": 0}
+
+
+def version_3(packer: str | None = None, *, shards: int | None = None) -> dict[str, object]:
+    """Return the description of an array of version 3."""
+    codecs: list[dict[str, object]] = [{"name": "bytes", "configuration": {"endian": "little"}}]
+    if packer is not None:
+        codecs.append({"name": packer, "configuration": {}})
+    chunk = [4, 4]
+    if shards is not None:
+        inner = {"chunk_shape": [1, 1], "codecs": codecs, "index_codecs": codecs}
+        codecs, chunk = [{"name": "sharding_indexed", "configuration": inner}], [shards, shards]
+    return {
+        "zarr_format": 3, "node_type": "array", "shape": [4, 4], "data_type": "float32",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
+        "chunk_key_encoding": {"name": "default"}, "fill_value": 0, "codecs": codecs,
+    }  # fmt: skip
+
+
+def mat(shape: tuple[int, int], size: int, *, pack: bool) -> bytes:
+    """Return a .mat file of version 5 whose array claims a shape, and has so many bytes of zeros."""
+
+    def element(kind: int, content: bytes) -> bytes:
+        return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+    head = (
+        element(6, struct.pack("<II", 6, 0)) + element(5, struct.pack("<ii", *shape)) + element(1, b"x")
+    )
+    array = element(14, head + element(9, bytes(size)))
+    begin = b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM"
+    packed = zlib.compress(array)
+    return begin + (struct.pack("<II", 15, len(packed)) + packed if pack else array)
+
+
 HUGE = 60_000
+ZEROS = 2**28
 BIG_TEXT = zlib.compress(bytes(900_000))
 IMAGES: dict[str, Callable[[], bytes]] = {
     "png of 60,000 x 60,000": lambda: png(HUGE),
@@ -243,6 +307,43 @@ ARCHIVES: dict[str, Callable[[], bytes]] = {
     "npz packed by bzip2": lambda: npz(zipfile.ZIP_BZIP2, bytes(2**24), 100),
     "npz packed by lzma": lambda: npz(zipfile.ZIP_LZMA, bytes(2**24), 100),
 }
+# By name: how the file ends and what follows its name, and what it holds.
+STORES: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "hdf5 of 4 x 10^12 numbers": (
+        ".h5::x", lambda: hdf5(shape=(10**12, 4), chunks=(64, 4)),
+    ),
+    "hdf5 of a chunk of 1 GiB": (
+        ".h5::x", lambda: hdf5(shape=(4, 4), maxshape=(None, 4), chunks=(2**26, 4)),
+    ),
+    "hdf5 whose chunk unpacks to 256 MB": (
+        ".h5::x",
+        lambda: hdf5(
+            shape=(4, 4), maxshape=(None, 4), chunks=(2**14, 4), compression="gzip",
+            packed=zlib.compress(bytes(ZEROS)),
+        ),
+    ),
+    "zarr of 4 x 10^12 numbers": (".zip::x", lambda: store(version_2(shape=10**12))),
+    "zarr of a chunk of 1 GiB": (".zip::x", lambda: store(version_2(chunk=2**26))),
+    "zarr whose zlib chunk unpacks to 256 MB": (
+        ".zip::x", lambda: store(version_2("zlib"), zlib.compress(bytes(ZEROS))),
+    ),
+    "zarr whose gzip chunk unpacks to 256 MB": (
+        ".zip::x", lambda: store(version_3("gzip"), gzip.compress(bytes(ZEROS))),
+    ),
+    "zarr whose zstd chunk unpacks to 256 MB": (
+        ".zip::x", lambda: store(version_3("zstd"), pa.compress(bytes(ZEROS), "zstd", asbytes=True)),
+    ),
+    "zarr whose blosc chunk unpacks to 256 MB": (
+        ".zip::x", lambda: store(version_2("blosc"), blosc.compress(bytes(ZEROS), b"zstd", 5, 1)),
+    ),
+    "zarr whose lz4 chunk unpacks to 256 MB": (
+        ".zip::x", lambda: store(version_2("lz4"), lz4.compress(bytes(ZEROS))),
+    ),
+    "zarr of a shard of 10^18 chunks": (".zip::x", lambda: store(version_3(shards=10**9))),
+    "mat of 4 x 10^9 numbers": (".mat::x", lambda: mat((10**9, 4), 128, pack=True)),
+    "mat that unpacks to 256 MB": (".mat::x", lambda: mat((4, 4), ZEROS, pack=True)),
+    "csv of a line of 10^6 cells": (".csv", lambda: b"1," * 10**6 + b"1\n"),
+}  # fmt: skip
 TABLES: dict[str, Callable[[], bytes]] = {
     "jsonl of deep lists": lambda: b'{"x": ' + b"[" * 10**6 + b"]" * 10**6 + b"}\n",
     "jsonl of deep objects": lambda: b'{"x": ' * 10**6 + b"1" + b"}" * 10**6 + b"\n",
@@ -306,6 +407,7 @@ HOLES = {
     "metadata of 100 GB": "x.meta",
 }  # fmt: skip
 BOMBS = {
+    **{name: make for name, (_, make) in STORES.items()},
     **IMAGES, **RASTERS, **ARRAYS, **ARCHIVES, **TABLES, **STATES, **TOKENIZERS,
     **{name: make for name, (_, make) in METADATA.items()},
 }  # fmt: skip
@@ -318,7 +420,8 @@ def read(name: str, folder: Path) -> object:
         with path.open("wb") as file:
             file.truncate(100 * 2**30)
     else:
-        suffix = ".jsonl" if name in TABLES else ".bin"
+        end = ".jsonl" if name in TABLES else STORES[name][0] if name in STORES else ".bin"
+        suffix, _, member = end.partition("::")
         path = folder / f"bomb{suffix}"
         path.write_bytes(BOMBS[name]())
     limited()
@@ -334,6 +437,9 @@ def read(name: str, folder: Path) -> object:
         return mf.Dataset({"x": [str(path)]}, inputs=mf.Image("x", 8, max_pixels=2**24))[0]
     if name in RASTERS:
         field = mf.Raster("x", 1, size=8, dtype="uint8", nodata=1)
+        return mf.Dataset({"x": [str(path)]}, inputs=field)[0]
+    if name in STORES:
+        field = mf.Array("x", (4, 4), member=member or None)
         return mf.Dataset({"x": [str(path)]}, inputs=field)[0]
     if name in ARCHIVES:
         return mf.Dataset({"x": [f"{path}::x"]}, inputs=mf.Array("x", (4, 4)))[0]
@@ -374,7 +480,7 @@ def child(name: str, folder: Path) -> None:
 def main(folder: str) -> None:
     """Read all bombs, one after the other."""
     # What is imported when it is first named had better be there before it is measured.
-    _ = mf.Array, mf.Dataset, mf.Image, mf.Numeric, mf.Raster, mf.Text, yaml
+    _ = mf.Array, mf.Dataset, mf.Image, mf.Numeric, mf.Raster, mf.Text, google_crc32c, yaml
     for name in (*BOMBS, *HOLES):
         number = os.fork()
         if not number:

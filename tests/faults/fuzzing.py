@@ -23,12 +23,15 @@ from functools import partial
 from pathlib import Path
 
 import duckdb
+import h5py
 import numpy as np
 import pyarrow as pa
 import rasterio
+import scipy.io
 import simplejpeg
 import xxhash
 import yaml
+import zarr
 from PIL import Image as PILImage
 from pyarrow import csv, feather, parquet
 from skimage import data as photographs
@@ -165,7 +168,7 @@ class Sample(Format):
         """Write the whole files."""
         self.path = self.folder / f"mutation{self.suffix}"
         files = [self.folder / f"{each}{self.suffix}" for each in range(2)]
-        for file, content in zip(files, self.whole(), strict=False):
+        for file, content in zip(files, self.files(), strict=False):
             file.write_bytes(content)
         names = [str(each) + self.member for each in (*files, self.path)]
         rows = {"id": ["first", "second", "mutation"], "x": names}
@@ -174,6 +177,10 @@ class Sample(Format):
         self.clean = [self.filled(row, 0) for row in range(2)]
 
     member = ""
+
+    def files(self) -> list[bytes]:
+        """Return whole files, where what is changed is but a part of one."""
+        return self.whole()
 
     def filled(self, row: int, value: int) -> bytes:
         """Return what is read of a row into memory that holds a value."""
@@ -344,6 +351,133 @@ class GeoTiff(Sample):
                 with rasterio.open(path, "r+") as file:
                     file.build_overviews([2, 4], rasterio.enums.Resampling.average)
         return path.read_bytes()
+
+
+class HDF5(Npy):
+    """An HDF5 file a sample."""
+
+    suffix = ".h5"
+    member = "::group/x"
+
+    def whole(self) -> list[bytes]:
+        packed = {"compression": "gzip", "shuffle": True, "fletcher32": True}
+        latest = {"libver": "latest"}
+        return [
+            self.packed({}),
+            self.packed({}, chunks=(2, 5), **packed),
+            self.packed({}, chunks=(3, 2), maxshape=(None, 5)),
+            self.packed(latest, chunks=(3, 5), compression="gzip"),
+            self.packed(latest, chunks=(2, 5), maxshape=(None, 5)),
+            self.packed(latest, chunks=(2, 5), compression="lzf"),
+        ]
+
+    def packed(self, how: dict[str, object], **options: object) -> bytes:
+        """Return an array as a file."""
+        stream = io.BytesIO()
+        with h5py.File(stream, "w", **how) as file:
+            file.create_dataset("group/x", data=np.arange(35.0).reshape(7, 5), **options)
+        return stream.getvalue()
+
+
+class ZarrZip(Npy):
+    """A Zarr store a sample, as an archive."""
+
+    suffix = ".zip"
+    member = "::x"
+
+    def whole(self) -> list[bytes]:
+        options: list[dict[str, object]] = [
+            {"zarr_format": 3},
+            {"zarr_format": 2},
+            {"zarr_format": 2, "compressors": None},
+            {"zarr_format": 3, "compressors": zarr.codecs.BloscCodec()},
+            {"zarr_format": 3, "shards": (4, 10), "compressors": zarr.codecs.GzipCodec()},
+        ]
+        return [self.stored(number, **each) for number, each in enumerate(options)]
+
+    def stored(self, number: int, zarr_format: int, **options: object) -> bytes:
+        """Return an array as an archive."""
+        path = self.folder / f"store{number}.zip"
+        with zarr.storage.ZipStore(path, mode="w") as store:
+            group = zarr.create_group(store, zarr_format=zarr_format)
+            array = group.create_array("x", shape=(7, 5), chunks=(2, 5), dtype="f4", **options)
+            array[...] = np.arange(35).reshape(7, 5)
+        return path.read_bytes()
+
+    def seal(self, content: bytes) -> bytes:
+        """Return an archive of the same members with the checksums that they have now."""
+        stream = io.BytesIO()
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(stream, "w") as new:
+                for info in old.infolist():
+                    start = info.header_offset + 30 + len(info.filename)
+                    new.writestr(info.filename, content[start : start + info.file_size])
+        except Exception:
+            return content
+        return stream.getvalue()
+
+
+class ZarrText(ZarrZip):
+    """The description of an array in a Zarr store."""
+
+    mutations = TEXT_MUTATIONS
+
+    def whole(self) -> list[bytes]:
+        texts = []
+        for content in self.files():
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                (name,) = {"x/zarr.json", "x/.zarray"} & set(archive.namelist())
+                texts.append(archive.read(name))
+        return texts
+
+    def files(self) -> list[bytes]:
+        return super().whole()
+
+    def read(self, content: bytes) -> str:
+        name = "x/.zarray" if b'"zarr_format": 2' in content else "x/zarr.json"
+        return super().read(self.replaced(name, content))
+
+    def replaced(self, name: str, text: bytes) -> bytes:
+        """Return a store with another description."""
+        stream = io.BytesIO()
+        whole = self.folder / f"store{int(name == 'x/.zarray')}.zip"
+        with (
+            zipfile.ZipFile(whole) as old,
+            zipfile.ZipFile(stream, "w") as new,
+        ):
+            for each in old.namelist():
+                new.writestr(each, text if each == name else old.read(each))
+        return stream.getvalue()
+
+    def seal(self, content: bytes) -> bytes:
+        return content
+
+
+class Mat(Npy):
+    """A MATLAB file a sample."""
+
+    suffix = ".mat"
+    member = "::x"
+
+    def whole(self) -> list[bytes]:
+        found = []
+        for pack in (False, True):
+            stream = io.BytesIO()
+            values = {"a": "text", "x": np.arange(35.0).reshape(7, 5), "z": np.ones((2, 2), bool)}
+            scipy.io.savemat(stream, values, do_compression=pack)
+            found.append(stream.getvalue())
+        return found
+
+
+class Lines(Npy):
+    """A text of numbers a sample."""
+
+    suffix = ".csv"
+    mutations = TEXT_MUTATIONS
+
+    def whole(self) -> list[bytes]:
+        text = b"\n".join(b"1,2.5,-3,4e5,5" for _ in range(7))
+        return [text, b"a,b,c,d,e\n" + text]
 
 
 class TableFile(Format):
@@ -641,6 +775,11 @@ FORMATS: dict[str, Callable[[Path], Format]] = {
     "npy": Npy,
     "npz": Npz,
     "geotiff": GeoTiff,
+    "hdf5": HDF5,
+    "zarr": ZarrZip,
+    "zarr, description": ZarrText,
+    "mat": Mat,
+    "lines": Lines,
     **{suffix: lambda folder, suffix=suffix: TableFile(folder, suffix) for suffix in
        (".parquet", ".feather", ".arrow", ".csv", ".jsonl")},
     **{f"metadata, {name}": lambda folder, name=name: MetadataFile(folder, name) for name in

@@ -386,14 +386,15 @@ NESTED = pa.array([[[1, 2], [3]], [[4]]])
         (
             pa.array([[1], [2, 3]]),
             {"pad_to": 2, "shape": (None, 2)},
-            "a list that is padded has one axis; 'scan' is declared with shape=(None, 2).\n"
-            "  Leave shape out, or store one .npy file a sample.",
+            "lists that are padded have any length; 'scan' is declared with shape=(None, 2).\n"
+            "  Leave shape out, or its first size None.",
         ),
         (
             NESTED,
             {"pad_to": 2},
-            "an Array column holds lists of numbers; 'scan' holds lists of list<item: int64>.\n"
-            "  Flatten the lists, or store one .npy file a sample.",
+            "'scan' holds lists within lists, of shape (None, None) where None is any size, and is "
+            "declared with shape=None.\n"
+            "  Pass 2 sizes, the first of them None if pad_to= shall make it one.",
         ),
         (
             ["a.npy", "b.npy"],

@@ -33,6 +33,7 @@ from multifeed.cache.shards import (
     Values,
     schema_of,
     shard_bytes,
+    size_of,
     sweep,
     write_shard,
 )
@@ -513,7 +514,7 @@ def _keep(reader: PerSample, row: int, home: str, into: Values, place: int, out:
         file = os.path.join(home, file)
         status = os.stat(file)
         into.files[place] = os.fsencode(os.path.abspath(file))
-        into.sizes[place], into.mtimes[place] = status.st_size, status.st_mtime_ns
+        into.sizes[place], into.mtimes[place] = size_of(status), status.st_mtime_ns
     into.told[place] = reader.decode(row, reader.load(row), out)
     packing = into.kept.packing
     if packing is not None:

@@ -515,6 +515,15 @@ def digest_column(source: Source, name: str, into: Any) -> None:
             )
             into.update(np.ascontiguousarray(part).view(np.uint8) if part.size else b"")
         return
+    if pa.types.is_dictionary(column.type) and pa.types.is_nested(column.type.value_type):
+        # Long lists that many rows share: written out row by row, they could be of any size.
+        for chunk in column.chunks:
+            _digest_arrow(chunk.dictionary, into)
+        places = [chunk.indices for chunk in column.chunks]
+        into.update(repr([len(each) for each in places]).encode())
+        indices = pa.chunked_array(places, column.type.index_type)
+        _digest_arrow(indices if index is None else indices.take(pa.array(index)), into)
+        return
     at_once = max(1, min(_ROWS, _BYTES * max(1, len(column)) // max(1, column.nbytes)))
     for start in range(0, len(source), at_once):
         if index is None:

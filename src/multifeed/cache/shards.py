@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import signal
+import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -255,6 +256,11 @@ def found_in(folder: Path) -> dict[int, tuple[str, int]]:
     return found
 
 
+def size_of(status: os.stat_result) -> int:
+    """Return the bytes of a file; 0 of a folder, of which Arrow tells none."""
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
 class Column:
     """A field's values in an open shard.
 
@@ -318,7 +324,7 @@ class Column:
             found = os.stat(file)
         except (OSError, ValueError):
             return False
-        return found.st_size == self.sizes[place] and found.st_mtime_ns == self.mtimes[place]
+        return size_of(found) == self.sizes[place] and found.st_mtime_ns == self.mtimes[place]
 
     def read(self, place: int, out: NDArray) -> None:
         """Write the value of a row."""
@@ -522,7 +528,7 @@ def fresh(rows: Sequence[tuple[Column, int]]) -> list[bool]:
         # One of them may not be looked at, or has a name that Arrow cannot have.
         return [column.is_fresh(place) for column, place in rows]
     return [
-        (info.size == column.sizes[place] and info.mtime_ns == column.mtimes[place]) or not file
+        ((info.size or 0) == column.sizes[place] and info.mtime_ns == column.mtimes[place]) or not file
         for (column, place), file, info in zip(rows, files, found, strict=True)
     ]
 

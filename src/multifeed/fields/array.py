@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from multifeed.errors import BadValue, DeclarationError, lines
-from multifeed.fields.base import Base, Columnar, Field, Learned, PerSample, Reader, Remark
+from multifeed.errors import DeclarationError, lines
+from multifeed.fields.arrayfiles import END
+from multifeed.fields.base import Base, Columnar, Field, Learned, Reader, Remark
 from multifeed.fields.examine import outliers
-from multifeed.fields.gather import FilledRows, Gather, GatherLists, OneByOne, Padding
-from multifeed.fields.npy import MAX_UNPACKED_BYTES, parse_npy, unpack_npz
+from multifeed.fields.gather import FilledRows, OneByOne
+from multifeed.fields.layouts import (
+    Files,
+    FixedLists,
+    Layout,
+    Lists,
+    Memory,
+    Scalars,
+    is_series,
+    no_numbers,
+    unequal,
+)
 from multifeed.fields.numeric import is_number, numbers
 from multifeed.fields.pieces import bind_pieces
-from multifeed.fields.rows import Cells, NDArray, Rows, Source
+from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.fields.shared import (
     Preprocess,
     check_scale,
@@ -27,19 +37,14 @@ from multifeed.fields.shared import (
     fill_value,
     holds_text,
     is_raise,
-    kept_dtype,
     missing_value,
     one_of,
     preprocessed_spec,
-    store,
     whole_number,
     wrap,
 )
-from multifeed.folder import Folder, split_member
-from multifeed.spec import Spec, fits
+from multifeed.spec import Spec
 from multifeed.table import Columns
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,21 @@ class Array(Field):
 
     Args:
         column: One column that holds arrays: N-D NumPy arrays or memmaps (never copied), Arrow lists or
-            fixed-shape tensors, or names of files (``.npy``, or ``.npz::member``). Or several scalar
-            columns, or a pattern such as ``"pixel*"`` (in table order), that are the elements of one
-            array.
+            fixed-shape tensors, or names of files: NumPy (``.npy``, ``.npz::member``), HDF5
+            (``.h5::path``), Zarr (``.zarr::path``, a folder or a ``.zip``), MATLAB (``.mat::variable``),
+            ``.csv`` and ``.tsv``. Or several scalar columns, or a pattern such as ``"pixel*"`` (in
+            table order), that are the elements of one array.
         shape: Shape of one sample. May be left out where the column tells it (N-D arrays, tensors,
             lists of fixed size). A first axis of None is ragged and needs `pad_to`.
         dtype: Dtype of the batch. By default integers stay (int64 becomes int32) and floats become
             float32; for files, which are not looked at in advance, it is float32. A number that the
             dtype cannot hold is an error.
+        member: The path inside each file whose name does not say one after ``::``.
+        start: A column of whole numbers: the first row, counted along the first axis, that belongs to
+            the sample; null for the first of all. It counts for files and for lists of any length, of
+            which no more than these rows is read. By default the column ``"start"``, if there is one;
+            None for none.
+        stop: The same for the row behind the last one; null for the end.
         scale: Multiplied with every value, e.g. ``1/255``; the default dtype is then float32.
         pad_to: Length of the first axis: shorter samples are filled with 0, longer ones cut.
         padding: Which end is filled, ``"post"`` or ``"pre"``.
@@ -81,6 +93,9 @@ class Array(Field):
     shape: Sequence[int | None] | None = None
     _: KW_ONLY
     dtype: str | None = None
+    member: str | None = None
+    start: str | None = "start"
+    stop: str | None = "stop"
     scale: float | None = None
     pad_to: int | None = None
     padding: str = "post"
@@ -95,13 +110,18 @@ class Array(Field):
             object.__setattr__(self, "column", column_names(self.column))
         object.__setattr__(self, "shape", _checked_shape(self.shape))
         object.__setattr__(self, "dtype", checked_dtype(self.dtype))
+        for option in ("member", "start", "stop"):
+            value = getattr(self, option)
+            if value is not None and (not isinstance(value, str) or not value):
+                what = "a path inside files" if option == "member" else "the name of a column"
+                raise DeclarationError(f"{option} is {what}, or None; received {value!r}.")
         one_of("padding", self.padding, ("post", "pre"))
         one_of("truncating", self.truncating, ("post", "pre"))
         one_of("interpolation", self.interpolation, ("bilinear", "nearest"))
         check_scale(self.scale, self.dtype or "float32")
         if self.pad_to is None:
             if self.shape and self.shape[0] is None:
-                raise _unequal(f"shape={self.shape}")
+                raise unequal(f"shape={self.shape}")
             return
         length = whole_number(self.pad_to) or 0
         if length < 1 or self.shape == ():
@@ -113,16 +133,68 @@ class Array(Field):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return column_names(self.column)
+        cuts = (name for name in (self.start, self.stop) if name is not None)
+        return (*column_names(self.column), *cuts)
+
+    @property
+    def name(self) -> str:
+        return self.column if isinstance(self.column, str) else super().name
 
     @property
     def pads(self) -> tuple[int, str] | None:
         return None if self.pad_to is None else (self.pad_to, self.padding)
 
+    def settled(self, columns: Columns) -> Array:
+        # Under its own name, a column that there is not, or that cannot mean it, is none.
+        is_cut = self._is_series(columns)
+        start, stop = (
+            None if name == option and not (is_cut and name in columns) else name
+            for option, name in (("start", self.start), ("stop", self.stop))
+        )
+        return replace(self, start=start, stop=stop)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a sample is some rows of an array."""
+        return self.start is not None or self.stop is not None
+
     def check(self, columns: Columns) -> None:
-        self._layout(columns)
+        layout = self._layout(columns)
+        if self.member is not None and not isinstance(layout, Files):
+            raise DeclarationError(
+                f"member is a path inside files; {self.column!r} holds no file names."
+            )
+        if self.is_cut and not isinstance(layout, Files | Lists):
+            raise DeclarationError(
+                lines(
+                    f"start and stop cut arrays in files and lists of any length; {self.column!r} "
+                    "holds neither.",
+                    "Pass start=None and stop=None, or make windows of it with mf.windows.",
+                )
+            )
+        for option, name in (("start", self.start), ("stop", self.stop)):
+            if name is not None and not _holds_integers(columns[name]):
+                raise DeclarationError(
+                    lines(
+                        f"{option} is a column of whole numbers; {name!r} holds {_kind(columns[name])}.",
+                        f"Pass {option}=None if that column is about something else.",
+                    )
+                )
         if not is_raise(self.missing):
             fill_value(self.missing, self.spec_of(columns, None))
+
+    def absent(self, source: Source) -> NDArray:
+        names = source.columns.all_matching(column_names(self.column))
+        return np.stack([source.nulls(name) for name in names], axis=1)
+
+    def cuts(self, source: Source) -> NDArray | None:
+        """Return the first row of each sample and the one behind its last: ``int64[n, 2]``, or None."""
+        if not self.is_cut:
+            return None
+        found = np.empty((len(source), 2), np.int64)
+        for place, (name, default) in enumerate(((self.start, 0), (self.stop, END))):
+            found[:, place] = default if name is None else _integers(source.values(name), default)
+        return found
 
     def spec_of(self, columns: Columns, learned: Learned | None) -> Spec:
         return preprocessed_spec(self._layout(columns).spec, self.preprocess)
@@ -138,10 +210,10 @@ class Array(Field):
 
     def examine(self, rows: Rows, learned: Learned | None) -> Iterator[Remark]:
         layout = self._layout(rows.columns)
-        if isinstance(layout, _Lists):
+        if isinstance(layout, Lists):
             yield from layout.examine(rows)
         # Of the pixels of an image, constant ones and rare ones are normal.
-        elif isinstance(layout, _Memory | _Scalars) and layout.found == ():
+        elif isinstance(layout, Memory | Scalars) and layout.found == ():
             yield from outliers(self.reads[0], numbers(rows, self.reads[0]))
 
     def restore(self, values: NDArray, learned: Learned | None) -> NDArray:
@@ -151,270 +223,49 @@ class Array(Field):
     def base(self, source: Source, learned: Learned | None) -> Base:
         return replace(super().base(source, learned), interpolation=self.interpolation)
 
-    def _layout(self, columns: Columns) -> _Layout:
+    def _is_series(self, columns: Columns) -> bool:
+        if not isinstance(self.column, str) or self.column not in columns:
+            return False
+        column = columns[self.column]
+        return not isinstance(column, np.ndarray) and (holds_text(column.type) or is_series(column.type))
+
+    def _layout(self, columns: Columns) -> Layout:
         """Find out how the columns hold arrays."""
-        names = columns.all_matching(self.reads)
+        names = columns.all_matching(column_names(self.column))
         if names != [self.column]:
-            return _Scalars(self, columns, names)
+            return Scalars(self, columns, names)
         name = names[0]
         column = columns[name]
         if isinstance(column, np.ndarray):
-            return _Memory(self, name, column)
+            return Memory(self, name, column)
         kind = column.type
         if holds_text(kind):
-            return _Files(self, name)
+            return Files(self, name)
         if isinstance(kind, pa.FixedShapeTensorType) or pa.types.is_fixed_size_list(kind):
-            return _FixedLists(self, name, kind)
-        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-            return _Lists(self, name, kind)
+            return FixedLists(self, name, kind)
+        if is_series(kind):
+            return Lists(self, name, kind)
         if is_number(kind):
-            return _Scalars(self, columns, names)
-        raise _no_numbers(name, kind)
+            return Scalars(self, columns, names)
+        raise no_numbers(name, kind)
 
 
-class _Layout:
-    """How columns hold arrays: what one sample of them is, and how it is read."""
-
-    field: Array
-    spec: Spec
-
-    def bind(self, source: Source) -> tuple[Columnar | PerSample, NDArray | None]:
-        """Return the reader, and ``bool[n]``, True where a sample is null (None if none ever is)."""
-        raise NotImplementedError
-
-    def _spec(self, found: Shape, stored: np.dtype[Any], what: str) -> Spec:
-        """Return what a sample becomes that the columns hold in a shape and dtype."""
-        field = self.field
-        default = "float32" if field.scale is not None else kept_dtype(stored.name)
-        return Spec(_declared_shape(field, found, what), field.dtype or default)
-
-    def _gather(self, values: NDArray, index: NDArray | None = None) -> Gather:
-        return Gather(values, index, self.spec, self.field.scale, self._padding)
-
-    @property
-    def _padding(self) -> Padding | None:
-        field = self.field
-        if field.pad_to is None:
-            return None
-        return Padding(field.pad_to, field.padding, field.truncating)
+def _kind(column: Any) -> object:
+    return column.dtype if isinstance(column, np.ndarray) else column.type
 
 
-def _declared_shape(field: Array, found: Shape, what: str) -> Shape:
-    """Return the shape that a field declares for samples of the shape that columns have."""
-    wanted = None if field.shape is None else tuple(field.shape)
-    allowed = wanted is None or fits(found, wanted)
-    if field.pad_to is not None:
-        if not found:
-            raise DeclarationError(
-                f"pad_to is the length of the first axis; a sample of {what} is a single number."
-            )
-        if allowed:
-            return (field.pad_to, *found[1:])
-    elif allowed:
-        return found
-    elif wanted is not None and math.prod(found) == math.prod(_sizes(wanted)):
-        return _sizes(wanted)
-    otherwise = "" if field.pad_to else " and cannot be reshaped to it"
-    raise DeclarationError(
-        lines(
-            f"the samples of {what} have shape {found}, which is not {wanted}{otherwise}.",
-            f"Pass shape={found}, or leave shape out.",
-        )
-    )
+def _holds_integers(column: Any) -> bool:
+    if isinstance(column, np.ndarray):
+        return column.ndim == 1 and column.dtype.kind in "iu"
+    return bool(pa.types.is_integer(column.type))
 
 
-class _Memory(_Layout):
-    """An N-D NumPy array or memmap, rows first."""
-
-    def __init__(self, field: Array, name: str, values: NDArray) -> None:
-        if values.dtype.kind not in "biuf":
-            raise _no_numbers(name, values.dtype)
-        self.field, self.values = field, values
-        self.found = values.shape[1:]
-        self.spec = self._spec(self.found, values.dtype, repr(name))
-
-    def bind(self, source: Source) -> tuple[Columnar | PerSample, NDArray | None]:
-        return self._gather(self.values, source.index), None
-
-
-class _Scalars(_Layout):
-    """Scalar columns: the elements of one array; or a single one, a number a sample."""
-
-    def __init__(self, field: Array, columns: Columns, names: list[str]) -> None:
-        self.field, self.names = field, names
-        self.stored = np.result_type(*(_number_dtype(columns, name) for name in names))
-        self.found = () if names == [field.column] else (len(names),)
-        what = f"{names[0]!r} … {names[-1]!r}" if len(names) > 1 else repr(names[0])
-        self.spec = self._spec(self.found, self.stored, what)
-
-    def bind(self, source: Source) -> tuple[Columnar | PerSample, NDArray | None]:
-        stacked = np.empty((len(source), len(self.names)), self.stored)
-        is_null = np.zeros(len(source), bool)
-        for place, name in enumerate(self.names):
-            values = source.values(name)
-            if not isinstance(values, np.ndarray):
-                if values.null_count:
-                    is_null |= _nulls(values)
-                values = _zero_nulls(values).to_numpy(zero_copy_only=False)
-            stacked[:, place] = values
-        return self._gather(stacked), is_null
-
-
-class _FixedLists(_Layout):
-    """Arrow lists of one size, or fixed-shape tensors."""
-
-    def __init__(self, field: Array, name: str, kind: Any) -> None:
-        self.field, self.name = field, name
-        self.stored = _list_dtype(name, kind)
-        is_tensor = isinstance(kind, pa.FixedShapeTensorType)
-        # The shape as it lies in memory; a tensor's axes may be meant in another order.
-        self.lies = tuple(kind.shape) if is_tensor else (kind.list_size,)
-        self.axes = (is_tensor and kind.permutation) or tuple(range(len(self.lies)))
-        found = tuple(self.lies[axis] for axis in self.axes)
-        self.spec = self._spec(found, self.stored, repr(name))
-
-    def bind(self, source: Source) -> tuple[Columnar | PerSample, NDArray | None]:
-        array = source.arrow(self.name)
-        storage = array.storage if isinstance(array, pa.ExtensionArray) else array
-        # `values` has the items of null rows as well, which `flatten` leaves out.
-        size = math.prod(self.lies)
-        items = storage.values.slice(storage.offset * size, len(storage) * size)
-        is_null = _nulls(storage)
-        starts = np.arange(len(storage) + 1) * size
-        _refuse_null_items(items, starts, is_null)
-        values = _zero_nulls(items).to_numpy(zero_copy_only=False)
-        stacked = values.astype(self.stored, copy=False).reshape(len(storage), *self.lies)
-        if is_null.any():
-            stacked = stacked.copy()
-            stacked[is_null] = 0
-        stacked = stacked.transpose(0, *(axis + 1 for axis in self.axes))
-        return self._gather(stacked), is_null
-
-
-class _Lists(_Layout):
-    """Arrow lists of any length."""
-
-    def __init__(self, field: Array, name: str, kind: Any) -> None:
-        self.field, self.name = field, name
-        self.stored = _list_dtype(name, kind)
-        if field.pad_to is not None and field.shape not in (None, (None,)):
-            raise DeclarationError(
-                lines(
-                    f"a list that is padded has one axis; {name!r} is declared with "
-                    f"shape={field.shape}.",
-                    "Leave shape out, or store one .npy file a sample.",
-                )
-            )
-        if field.pad_to is None and field.shape is None:
-            raise _unequal(f"{name!r} holds lists of any length", "; or shape=..., if all have one")
-        # Without padding, each list has the declared shape, or is an error.
-        found = (0,) if field.shape is None or field.pad_to else _sizes(field.shape)
-        self.spec = self._spec(found, self.stored, repr(name))
-
-    def bind(self, source: Source) -> tuple[Columnar | PerSample, NDArray | None]:
-        array = source.arrow(self.name)
-        is_null = _nulls(array)
-        lengths = _zero_nulls(pc.list_value_length(array)).to_numpy(zero_copy_only=False)
-        starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        items = array.flatten()
-        _refuse_null_items(items, starts, is_null)
-        values = items.to_numpy(zero_copy_only=False).astype(self.stored, copy=False)
-        padding, scale = self._padding, self.field.scale
-        if padding is not None:
-            return GatherLists(values, starts[:-1], lengths, self.spec, scale, padding), is_null
-        return self._equal(values, lengths, is_null), is_null
-
-    def examine(self, rows: Rows) -> Iterator[Remark]:
-        """Yield which lists have a wrong length: if the declaration is wrong, those are all."""
-        if self._padding is None:
-            lengths = pc.list_value_length(rows.arrow(self.name))
-            # A null is not equal to any length, nor unequal.
-            wrong = np.flatnonzero(pc.not_equal(lengths, self._size).fill_null(False))
-            details = [self._wrong(lengths[row].as_py()) for row in wrong]
-            yield Remark("unusable value", wrong, details, is_bad=True)
-
-    @property
-    def _size(self) -> int:
-        return math.prod(self.spec.shape)
-
-    def _wrong(self, length: int) -> str:
-        return f"has {length:,} values where shape={self.spec.shape} needs {self._size:,}"
-
-    def _equal(self, values: NDArray, lengths: NDArray, is_null: NDArray) -> Columnar:
-        """Return the reader of lists that must have one length."""
-        size = self._size
-        wrong = np.flatnonzero((lengths != size) & ~is_null)
-        if wrong.size:
-            row = int(wrong[0])
-            raise BadValue(
-                self._wrong(lengths[row]),
-                "Correct the row, or pass pad_to=<length> to pad and cut.",
-                row=row,
-            )
-        if is_null.any():
-            full = np.zeros((len(lengths), size), self.stored)
-            full[~is_null] = values.reshape(-1, size)
-            values = full
-        return self._gather(values.reshape(len(lengths), size))
-
-
-class _Files(_Layout):
-    """Names of ``.npy`` files, or of ``.npz`` archives and a member."""
-
-    def __init__(self, field: Array, name: str) -> None:
-        self.field, self.name = field, name
-        if field.shape is None:
-            raise DeclarationError(
-                lines(
-                    f"{name!r} holds file names, and no file is read at declaration.",
-                    "Pass shape=... of one sample (None as first size, with pad_to=, if it varies), and "
-                    "dtype=... if it is not float32.",
-                )
-            )
-        shape = field.shape if field.pad_to is None else (field.pad_to, *field.shape[1:])
-        self.spec = Spec(_sizes(shape), field.dtype or "float32")
-
-    def bind(self, source: Source) -> tuple[Columnar | PerSample, NDArray | None]:
-        cells = source.cells(self.name)
-        reader = _ArrayFiles(self, cells, source.folder(self.name))
-        return reader, cells.is_null()
-
-
-class _ArrayFiles(PerSample):
-    def __init__(self, layout: _Files, cells: Cells, folder: Folder) -> None:
-        self.spec = layout.spec
-        self._cells, self._folder = cells, folder
-        self._scale, self._padding = layout.field.scale, layout._padding
-        self._wanted = tuple(layout.field.shape or ())
-        # Numbers have at most 16 bytes, and headers are short.
-        ragged = None in self._wanted
-        self._most_bytes = MAX_UNPACKED_BYTES if ragged else 16 * math.prod(_sizes(self._wanted)) + 2**16
-
-    def file(self, row: int) -> str | None:
-        try:
-            return self._folder.path(split_member(self._cells[row])[0])
-        except BadValue:
-            return None
-
-    def load(self, row: int) -> bytes:
-        name, member = split_member(self._cells[row])
-        data = self._folder.read(name)
-        return unpack_npz(data, member, self._most_bytes) if member else data
-
-    def decode(self, row: int, loaded: bytes, out: NDArray) -> int | None:
-        array = parse_npy(loaded)
-        if not fits(array.shape, self._wanted):
-            raise BadValue(
-                f"holds an array of shape {array.shape} where the declaration says {self._wanted}",
-                "Correct the file or the declared shape; None as first size, with pad_to=, allows any "
-                "length.",
-            )
-        length = None
-        if self._padding is not None:
-            length = min(len(array), self._padding.length)
-            array = self._padding.apply(array[None])[0]
-        store(array, out, scale=self._scale)
-        return length
+def _integers(values: Any, default: int) -> NDArray:
+    """Return a column of whole numbers, ``int64[n]``."""
+    if not isinstance(values, np.ndarray):
+        values = pc.fill_null(values.cast(pa.int64()), default).to_numpy(zero_copy_only=False)
+    found: NDArray = values.astype(np.int64)
+    return found
 
 
 def _without_nulls(reader: Columnar, is_null: NDArray | None, missing: Any) -> Columnar:
@@ -423,80 +274,6 @@ def _without_nulls(reader: Columnar, is_null: NDArray | None, missing: Any) -> C
     if is_raise(missing):
         raise missing_value(is_null)
     return FilledRows(reader, is_null, fill_value(missing, reader.spec))
-
-
-def _number_dtype(columns: Columns, name: str) -> np.dtype[Any]:
-    column = columns[name]
-    if isinstance(column, np.ndarray):
-        if column.ndim == 1 and column.dtype.kind in "biuf":
-            stored: np.dtype[Any] = column.dtype
-            return stored
-        kind: object = f"arrays of shape {column.shape[1:]}" if column.ndim > 1 else column.dtype
-    else:
-        kind = column.type
-        if is_number(column.type) and not pa.types.is_decimal(column.type):
-            return np.dtype(cast(type, column.type.to_pandas_dtype()))
-    raise DeclarationError(
-        f"several columns make one Array if each holds one number a sample; {name!r} holds {kind}."
-    )
-
-
-def _list_dtype(name: str, kind: Any) -> np.dtype[Any]:
-    items = kind.value_type
-    if not is_number(items) or pa.types.is_decimal(items):
-        raise DeclarationError(
-            lines(
-                f"an Array column holds lists of numbers; {name!r} holds lists of {items}.",
-                "Flatten the lists, or store one .npy file a sample.",
-            )
-        )
-    return np.dtype(cast(type, items.to_pandas_dtype()))
-
-
-def _no_numbers(name: str, kind: object) -> DeclarationError:
-    return DeclarationError(
-        lines(
-            f"an Array column holds arrays, lists, numbers or file names; {name!r} holds {kind}.",
-            "Convert the column, or read it with another field.",
-        )
-    )
-
-
-def _unequal(what: str, otherwise: str = "") -> DeclarationError:
-    return DeclarationError(
-        lines(
-            f"samples of unequal length cannot share a batch: {what}.",
-            f"Pass pad_to=<length>: shorter samples are filled with 0, longer ones cut{otherwise}.",
-        )
-    )
-
-
-def _nulls(array: pa.Array) -> NDArray:
-    is_null: NDArray = pc.is_null(array).to_numpy(zero_copy_only=False)
-    return is_null
-
-
-def _zero_nulls(array: pa.Array) -> pa.Array:
-    return pc.fill_null(array, pa.scalar(0, array.type)) if array.null_count else array
-
-
-def _refuse_null_items(items: pa.Array, starts: NDArray, is_null: NDArray) -> None:
-    """Raise if a list that is not null itself has a null in it; list `i` begins at ``starts[i]``."""
-    if not items.null_count:
-        return
-    rows = np.searchsorted(starts, np.flatnonzero(_nulls(items)), side="right") - 1
-    rows = rows[~is_null[rows]]
-    if len(rows):
-        raise BadValue(
-            f"has a null inside its list ({len(rows):,} nulls in such lists of the column)",
-            "Fill them in before building the dataset.",
-            row=int(rows[0]),
-        )
-
-
-def _sizes(shape: Sequence[int | None]) -> Shape:
-    """Return a shape of which every size is known."""
-    return tuple(size for size in shape if size is not None)
 
 
 def _checked_shape(shape: object) -> tuple[int | None, ...] | None:

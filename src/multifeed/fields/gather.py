@@ -126,7 +126,7 @@ class GatherLists(Columnar):
     ) -> None:
         self.spec = spec
         # Where all lists are empty, there must still be something that the padding can point at.
-        self._values = values if len(values) else np.zeros(1, values.dtype)
+        self._values = values if len(values) else np.zeros((1, *values.shape[1:]), values.dtype)
         self._starts, self._lengths = starts, lengths
         self._scale, self._padding = scale, padding
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+from typing import Any
 
 import numpy as np
 
 from multifeed.errors import BadValue, some
 from multifeed.fields.rows import NDArray
 from multifeed.fields.shared import first_line
-from multifeed.files import REPLACE
+from multifeed.fields.stored import Container, Shape, Stored, Work
+from multifeed.files import REPLACE, File
 
 # A member of an archive that claims to unpack to more is refused where its shape is not known.
 MAX_UNPACKED_BYTES = 2**31
+
+# The longest header that NumPy reads, and what stands before it.
+_HEAD_BYTES = 10_000 + 64
 
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -35,19 +40,7 @@ def parse_npy(data: bytes) -> NDArray:
             "is an .npz archive, without the name of a member",
             "Write the file's name as 'file.npz::member'.",
         )
-    stream = io.BytesIO(data)
-    try:
-        shape, fortran, dtype = _READ_HEADER[np.lib.format.read_magic(stream)](stream)
-    except Exception as error:
-        # The header is a Python literal: a damaged one fails in any way that a parser knows.
-        raise BadValue(f"is not a readable .npy file ({first_line(error)})", REPLACE) from error
-    if dtype.hasobject:
-        raise BadValue(
-            "holds Python objects, which are never unpickled", "Save it as an array of numbers."
-        )
-    if dtype.kind not in "biuf":
-        raise BadValue(f"holds {dtype}, not numbers", "Save it as an array of numbers.")
-    start = stream.tell()
+    shape, fortran, dtype, start = _header(data)
     # Python's integers, since a damaged shape overflows others.
     count = math.prod(shape)
     damaged = BadValue(
@@ -61,6 +54,62 @@ def parse_npy(data: bytes) -> NDArray:
     except (ValueError, OverflowError) as error:
         # More axes, or longer ones, than NumPy's arrays have.
         raise damaged from error
+
+
+def _header(data: bytes) -> tuple[Shape, bool, np.dtype[Any], int]:
+    """Return shape, whether it is in Fortran order, dtype, and where the numbers begin."""
+    stream = io.BytesIO(data)
+    try:
+        shape, fortran, dtype = _READ_HEADER[np.lib.format.read_magic(stream)](stream)
+    except Exception as error:
+        # The header is a Python literal: a damaged one fails in any way that a parser knows.
+        raise BadValue(f"is not a readable .npy file ({first_line(error)})", REPLACE) from error
+    if dtype.hasobject:
+        raise BadValue(
+            "holds Python objects, which are never unpickled", "Save it as an array of numbers."
+        )
+    if dtype.kind not in "biuf":
+        raise BadValue(f"holds {dtype}, not numbers", "Save it as an array of numbers.")
+    return shape, fortran, dtype, stream.tell()
+
+
+class NpyFile(Container, Stored):
+    """A ``.npy`` file, open, of which rows are read without the rest.
+
+    Args:
+        file: The file, which is closed with this.
+
+    Raises:
+        BadValue: If it is damaged, or holds anything but numbers.
+    """
+
+    def __init__(self, file: File) -> None:
+        shape, self._fortran, dtype, self._start = _header(file.read(0, min(file.size, _HEAD_BYTES)))
+        super().__init__(shape, dtype)
+        self._file = file
+        size = file.size - self._start
+        if min(shape, default=0) < 0 or size != math.prod(shape) * dtype.itemsize:
+            raise BadValue(
+                f"is damaged: {size:,} bytes of data do not make {dtype} of shape {shape}", REPLACE
+            )
+
+    def array(self, path: str) -> Stored:
+        if path:
+            raise BadValue(f"holds one array, and none at {path!r}", "Leave the path out.")
+        return self
+
+    def load(self, start: int, stop: int) -> Work:
+        if self._fortran and len(self.shape) > 1:
+            # The rows lie scattered over all of it.
+            data = self._file.read()
+            return lambda: parse_npy(data)[start:stop]
+        shape = (stop - start, *self.shape[1:]) if self.shape else ()
+        row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        data = self._file.read(self._start + start * row_bytes, (stop - start) * row_bytes)
+        return lambda: np.frombuffer(data, self.dtype).reshape(shape)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def unpack_npz(data: bytes, member: str, most_bytes: int) -> bytes:
