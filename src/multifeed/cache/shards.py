@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import signal
+import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -315,10 +316,10 @@ class Column:
         if not file:
             return True
         try:
-            found = os.stat(file)
+            size, time = size_and_time(file)
         except (OSError, ValueError):
             return False
-        return found.st_size == self.sizes[place] and found.st_mtime_ns == self.mtimes[place]
+        return size == self.sizes[place] and time == self.mtimes[place]
 
     def read(self, place: int, out: NDArray) -> None:
         """Write the value of a row."""
@@ -522,9 +523,27 @@ def fresh(rows: Sequence[tuple[Column, int]]) -> list[bool]:
         # One of them may not be looked at, or has a name that Arrow cannot have.
         return [column.is_fresh(place) for column, place in rows]
     return [
-        (info.size == column.sizes[place] and info.mtime_ns == column.mtimes[place]) or not file
+        column.is_fresh(place)
+        if info.size is None
+        else info.size == column.sizes[place] and info.mtime_ns == column.mtimes[place]
         for (column, place), file, info in zip(rows, files, found, strict=True)
     ]
+
+
+def size_and_time(file: str | bytes) -> tuple[int, int]:
+    """Return a file's bytes and time of change; of a folder, of all its files and the latest of them.
+
+    Raises:
+        OSError: If it is not there.
+    """
+    status = os.stat(file)
+    if not stat.S_ISDIR(status.st_mode):
+        return status.st_size, status.st_mtime_ns
+    with os.scandir(file) as entries:
+        found = [entry.stat() for entry in entries]
+    # A file that is renamed, or gone, changes the folder itself.
+    times = [each.st_mtime_ns for each in (status, *found)]
+    return sum(each.st_size for each in found), max(times)
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+from typing import Any
 
 import numpy as np
 
@@ -35,19 +36,7 @@ def parse_npy(data: bytes) -> NDArray:
             "is an .npz archive, without the name of a member",
             "Write the file's name as 'file.npz::member'.",
         )
-    stream = io.BytesIO(data)
-    try:
-        shape, fortran, dtype = _READ_HEADER[np.lib.format.read_magic(stream)](stream)
-    except Exception as error:
-        # The header is a Python literal: a damaged one fails in any way that a parser knows.
-        raise BadValue(f"is not a readable .npy file ({first_line(error)})", REPLACE) from error
-    if dtype.hasobject:
-        raise BadValue(
-            "holds Python objects, which are never unpickled", "Save it as an array of numbers."
-        )
-    if dtype.kind not in "biuf":
-        raise BadValue(f"holds {dtype}, not numbers", "Save it as an array of numbers.")
-    start = stream.tell()
+    shape, fortran, dtype, start = read_header(data)
     # Python's integers, since a damaged shape overflows others.
     count = math.prod(shape)
     damaged = BadValue(
@@ -61,6 +50,30 @@ def parse_npy(data: bytes) -> NDArray:
     except (ValueError, OverflowError) as error:
         # More axes, or longer ones, than NumPy's arrays have.
         raise damaged from error
+
+
+def read_header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Return what the header of a ``.npy`` file says, given its first bytes.
+
+    Returns:
+        The shape, whether the first axis is the fastest, the dtype, and the byte where numbers begin.
+
+    Raises:
+        BadValue: If it is damaged, or the file holds anything but numbers.
+    """
+    stream = io.BytesIO(data)
+    try:
+        shape, fortran, dtype = _READ_HEADER[np.lib.format.read_magic(stream)](stream)
+    except Exception as error:
+        # The header is a Python literal: a damaged one fails in any way that a parser knows.
+        raise BadValue(f"is not a readable .npy file ({first_line(error)})", REPLACE) from error
+    if dtype.hasobject:
+        raise BadValue(
+            "holds Python objects, which are never unpickled", "Save it as an array of numbers."
+        )
+    if dtype.kind not in "biuf":
+        raise BadValue(f"holds {dtype}, not numbers", "Save it as an array of numbers.")
+    return shape, fortran, dtype, stream.tell()
 
 
 def unpack_npz(data: bytes, member: str, most_bytes: int) -> bytes:
