@@ -49,9 +49,7 @@ def agreed(source: Source, column: str, read: Callable[[Folder, str], T], remedy
                 )
             )
     if first is None:
-        raise DeclarationError(
-            lines(f"no file in {column!r} says what a sample is: {refused}.", remedy)
-        )
+        raise DeclarationError(lines(f"no file in {column!r} says what a sample is: {refused}.", remedy))
     return first[1]
 
 
