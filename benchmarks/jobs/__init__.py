@@ -22,6 +22,7 @@ from . import (
     numbers,
     raster,
     tar,
+    volume,
     warm,
     warm_large,
 )
@@ -38,6 +39,9 @@ JOBS: dict[str, Job | Weighing] = {
     "augment_crop": augment.CROP,
     "augment3d": augment3d.JOB,
     "numbers": numbers.JOB,
+    "volume": volume.PLAIN,
+    "volume_packed": volume.PACKED,
+    "volume_patch": volume.PATCHES,
     "gil": gil.JOB,
     "raster": raster.JOB,
     **glue.JOBS,
