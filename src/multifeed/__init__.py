@@ -59,6 +59,7 @@ from multifeed.fields.present import Present
 from multifeed.fields.raster import Raster
 from multifeed.fields.same import Same
 from multifeed.fields.text import Text
+from multifeed.fields.volume import Volume
 from multifeed.health.check import check
 from multifeed.metadata import metadata
 from multifeed.prepare import prepare
@@ -124,6 +125,7 @@ __all__ = [
     "StateError",
     "Text",
     "TimeMask",
+    "Volume",
     "WorkerError",
     "align",
     "cache",

@@ -72,9 +72,9 @@ T = TypeVar("T")
 class Dataset:
     """Samples: rows of a table, and the fields that turn a row into arrays.
 
-    Declaring reads no file. The structure that goes in comes out: a sample, and each batch, is
-    ``(inputs,)``, ``(inputs, targets)`` or ``(inputs, targets, sample_weights)``, each one array, a
-    tuple or a dict of arrays, as declared.
+    Declaring reads no file, but for the headers of those whose size is declared nowhere. The structure
+    that goes in comes out: a sample, and each batch, is ``(inputs,)``, ``(inputs, targets)`` or
+    ``(inputs, targets, sample_weights)``, each one array, a tuple or a dict of arrays, as declared.
 
     Args:
         rows: The row table: what `align` returns, anything with ``__arrow_c_stream__``, the name of a

@@ -56,6 +56,8 @@ class Spent:
             loaded = loaded.loaded
         if isinstance(loaded, bytes):
             self.loaded_bytes += len(loaded)
+        else:
+            self.loaded_bytes += getattr(loaded, "nbytes", 0)
 
     def __add__(self, more: Spent) -> Spent:
         """Return both together."""

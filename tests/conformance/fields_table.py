@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import nibabel
 import numpy as np
 import pyarrow as pa
+import pydicom
 import rasterio
 import scipy.io
 import simplejpeg
@@ -45,6 +47,7 @@ class Example:
         file: The column of file names, where the field reads files.
         nullable: Whether the field reads one column that could have nulls.
         is_plain: Whether any text is such a file, so that one that was cut or exchanged cannot be told.
+        is_measured: Whether it is left to the headers of the files what a sample is.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Example:
     file: str | None = None
     nullable: bool = True
     is_plain: bool = False
+    is_measured: bool = False
 
     def dataset(self, folder: Path, **options: Any) -> mf.Dataset:
         """Return a dataset of this field alone, ready to be read."""
@@ -235,6 +239,52 @@ def shared_lists(folder: Path) -> Columns:
         | {"start": [0, 1, 5, 8, 3, 2, 0]}
         | {"stop": [4, 5, 9, 12, 7, 6, 4]}
     )
+
+
+def nifti_files(
+    folder: Path, *, suffix: str = ".nii", dtype: str = "int16", alike: bool = False, axes: int = 3
+) -> Columns:
+    """Write a volume for each row: oblique, and stored towards the left."""
+    names = [f"volume{number}{suffix}" for number in range(COUNT)]
+    affine = np.array([[-2, 0.1, 0, 9], [0.1, 1.5, -0.2, -8], [0, 0.2, 3, 1], [0, 0, 0, 1.0]])
+    for number, name in enumerate(names):
+        longer = 0 if alike else number
+        shape = (7 + longer, 9, 5 + longer // 2, 2)[:axes]
+        random = np.random.default_rng(number)
+        values = random.integers(0, 200, shape).astype(dtype)
+        nibabel.save(nibabel.Nifti1Image(values, affine), folder / name)
+    return {"file": names}
+
+
+def volume_arrays(folder: Path) -> Columns:
+    """Write a volume for each row, of four axes."""
+    names = [f"volume{number}.npy" for number in range(COUNT)]
+    for number, name in enumerate(names):
+        values = np.random.default_rng(number).random((6, 5 + number, 7, 2), np.float32)
+        np.save(folder / name, np.asfortranarray(values) if number % 2 else values)
+    return {"file": names}
+
+
+def patches_of_volumes(folder: Path) -> Columns:
+    """Write volumes, and say where a patch of each begins, which may be outside."""
+    columns = nifti_files(folder)
+    places = [[-1, 0, 2, 1, 3, 5, 2], [0, 2, 4, 6, 8, -2, 3], [0, 1, 2, 3, 4, 1, 0]]
+    return columns | {f"patch_{axis}": place for axis, place in enumerate(places)}
+
+
+def dicom_series(folder: Path) -> Columns:
+    """Write a folder of three slices for each row, with a file that is none."""
+    packaged = Path(pydicom.data.get_testdata_file("CT_small.dcm")).parent
+    slices = sorted((packaged / "dicomdirtests/98892001/CT5N").iterdir())[:3]
+    for number in range(COUNT):
+        series = folder / f"series{number}"
+        series.mkdir(parents=True, exist_ok=True)
+        (series / "notes.txt").write_text("a CT")
+        for place, each in enumerate(slices):
+            found = pydicom.dcmread(each)
+            found.PixelData = (found.pixel_array + np.int16(10 * number)).tobytes()
+            found.save_as(series / f"{(place + number) % 3}")
+    return {"series": [f"series{number}" for number in range(COUNT)]}
 
 
 def memory(values: Any) -> Callable[[Path], Columns]:
@@ -482,6 +532,47 @@ EXAMPLES = [
         nullable=False,
     ),
     Example("function-scalar", mf.Function("values", doubled), memory(NUMBERS)),
+    Example("volume", mf.Volume("file", (6, 7, 4)), nifti_files, "file"),
+    Example(
+        "volume-spacing-window",
+        mf.Volume("file", (9, 8, 6), (1.7, 2, 2.5), "SPL", (20, 180), dtype="uint8"),
+        partial(nifti_files, suffix=".nii.gz"),
+        "file",
+    ),
+    Example(
+        "volume-base-float16",
+        mf.Volume("file", 4, base_size=(5, 6, 7), channels=2, dtype="float16", missing="raise"),
+        volume_arrays,
+        "file",
+    ),
+    Example(
+        "volume-labels",
+        mf.Volume("file", (6, 12, 4), orientation=None, interpolation="nearest"),
+        partial(nifti_files, dtype="uint8"),
+        "file",
+    ),
+    Example(
+        "volume-patch",
+        mf.Volume("file", patch=(4, 5, 3), spacing=1.5, channels=2),
+        partial(nifti_files, axes=4),
+        "file",
+    ),
+    Example("volume-patches", mf.Volume("file", patch=(4, 5, 3)), patches_of_volumes, nullable=False),
+    Example(
+        "volume-preprocessed",
+        mf.Volume("file", (6, 7, 4), dtype="int16", preprocess=halved),
+        nifti_files,
+        "file",
+    ),
+    Example(
+        "volume-measured",
+        mf.Volume("file"),
+        partial(nifti_files, alike=True),
+        "file",
+        nullable=False,
+        is_measured=True,
+    ),
+    Example("volume-dicom", mf.Volume("series", (9, 8, 4)), dicom_series),
     Example("weight", Weight("values"), memory(np.abs(NUMBERS))),
     Example("weight-ones", Ones(), memory(NUMBERS)),
 ]

@@ -53,6 +53,8 @@ def assert_same_bytes(one: np.ndarray, other: np.ndarray) -> None:
 def test_the_spec_is_known_without_reading_a_file(example: Example, tmp_path: Path) -> None:
     """The spec told over files that do not exist is that of what is delivered over those that do."""
     delivered = example.dataset(tmp_path)
+    if example.is_measured:
+        pytest.skip("leaves it to the headers, which is what it is declared for")
     blind = example.declare(example.columns(tmp_path), tmp_path / "nothing")
     sample = np.asarray(delivered[0][0]["x"])
     assert blind.spec == ({"x": mf.Spec.of(sample)},)

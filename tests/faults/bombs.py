@@ -25,8 +25,10 @@ from pathlib import Path
 
 import google_crc32c
 import h5py
+import nibabel
 import numpy as np
 import pyarrow as pa
+import pydicom
 import rasterio
 import yaml
 from numcodecs import blosc, lz4
@@ -243,6 +245,31 @@ def mat(shape: tuple[int, int], size: int, *, pack: bool) -> bytes:
     return begin + (struct.pack("<II", 15, len(packed)) + packed if pack else array)
 
 
+def nifti(side: int = 4, start: float = 352, behind: int = 0) -> bytes:
+    """Return a NIfTI file of 64 voxels, which claims another size, and where its data begin."""
+    content = bytearray(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)).to_bytes())
+    struct.pack_into("<hhh", content, 42, side, side, side)
+    struct.pack_into("<f", content, 108, start)
+    return bytes(content) + bytes(behind)
+
+
+def dicom(name: str, side: int) -> bytes:
+    """Return a packaged slice that claims another size."""
+    found = pydicom.dcmread(pydicom.data.get_testdata_file(name))
+    found.Rows = found.Columns = side
+    stream = io.BytesIO()
+    found.save_as(stream)
+    return stream.getvalue()
+
+
+def deflated(size: int) -> bytes:
+    """Return a DICOM file of which all but the beginning unpacks to zeros."""
+    content = Path(pydicom.data.get_testdata_file("image_dfl.dcm")).read_bytes()
+    end = 144 + int.from_bytes(content[140:144], "little")
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return content[:end] + packer.compress(bytes(size)) + packer.flush()
+
+
 HUGE = 60_000
 ZEROS = 2**28
 BIG_TEXT = zlib.compress(bytes(900_000))
@@ -344,6 +371,17 @@ STORES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "mat that unpacks to 256 MB": (".mat::x", lambda: mat((4, 4), ZEROS, pack=True)),
     "csv of a line of 10^6 cells": (".csv", lambda: b"1," * 10**6 + b"1\n"),
 }  # fmt: skip
+VOLUMES: dict[str, Callable[[], bytes]] = {
+    "nii of 32,000 x 32,000 x 32,000": lambda: nifti(32_000),
+    "nii.gz of 32,000 x 32,000 x 32,000": lambda: gzip.compress(nifti(32_000)),
+    "nii.gz that unpacks to 512 MB": lambda: gzip.compress(nifti(645, behind=2**29), 1),
+    "nii.gz whose data begin behind 256 MB": lambda: gzip.compress(nifti(4, 2.0**28, 2**28), 1),
+    "npy of 4 x 10^18 voxels": lambda: shaped("(2000000, 2000000, 1000000)"),
+    "dicom of 65,535 x 65,535": lambda: dicom("MR_small.dcm", 65_535),
+    "dicom in RLE of 8,000 x 8,000": lambda: dicom("MR_small_RLE.dcm", 8_000),
+    "dicom in JPEG 2000 of 8,000 x 8,000": lambda: dicom("MR_small_jp2klossless.dcm", 8_000),
+    "dicom that unpacks to 256 MB": lambda: deflated(2**28),
+}
 TABLES: dict[str, Callable[[], bytes]] = {
     "jsonl of deep lists": lambda: b'{"x": ' + b"[" * 10**6 + b"]" * 10**6 + b"}\n",
     "jsonl of deep objects": lambda: b'{"x": ' * 10**6 + b"1" + b"}" * 10**6 + b"\n",
@@ -408,7 +446,7 @@ HOLES = {
 }  # fmt: skip
 BOMBS = {
     **{name: make for name, (_, make) in STORES.items()},
-    **IMAGES, **RASTERS, **ARRAYS, **ARCHIVES, **TABLES, **STATES, **TOKENIZERS,
+    **IMAGES, **RASTERS, **ARRAYS, **ARCHIVES, **VOLUMES, **TABLES, **STATES, **TOKENIZERS,
     **{name: make for name, (_, make) in METADATA.items()},
 }  # fmt: skip
 
@@ -441,6 +479,8 @@ def read(name: str, folder: Path) -> object:
     if name in STORES:
         field = mf.Array("x", (4, 4), member=member or None)
         return mf.Dataset({"x": [str(path)]}, inputs=field)[0]
+    if name in VOLUMES:
+        return mf.Dataset({"x": [str(path)]}, inputs=mf.Volume("x", 4, max_bytes=2**28))[0]
     if name in ARCHIVES:
         return mf.Dataset({"x": [f"{path}::x"]}, inputs=mf.Array("x", (4, 4)))[0]
     return mf.Dataset({"x": [str(path)]}, inputs=mf.Array("x", (None, 4), pad_to=4))[0]
@@ -480,7 +520,7 @@ def child(name: str, folder: Path) -> None:
 def main(folder: str) -> None:
     """Read all bombs, one after the other."""
     # What is imported when it is first named had better be there before it is measured.
-    _ = mf.Array, mf.Dataset, mf.Image, mf.Numeric, mf.Raster, mf.Text, google_crc32c, yaml
+    _ = mf.Array, mf.Dataset, mf.Image, mf.Numeric, mf.Raster, mf.Text, mf.Volume, google_crc32c, yaml
     for name in (*BOMBS, *HOLES):
         number = os.fork()
         if not number:

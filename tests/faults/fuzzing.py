@@ -8,6 +8,7 @@ it reads lies in FOLDER, so the mutation that ends it is the file that is found 
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import resource
@@ -24,8 +25,10 @@ from pathlib import Path
 
 import duckdb
 import h5py
+import nibabel
 import numpy as np
 import pyarrow as pa
+import pydicom
 import rasterio
 import scipy.io
 import simplejpeg
@@ -480,6 +483,55 @@ class Lines(Npy):
         return [text, b"a,b,c,d,e\n" + text]
 
 
+class Nifti(Sample):
+    """A volume a file, of which a box is read, or all of it."""
+
+    def __init__(self, folder: Path, suffix: str) -> None:
+        super().__init__(folder)
+        self.suffix = suffix
+        self.prepare()
+
+    def field(self) -> object:
+        if self.suffix == ".nii":
+            return mf.Volume("x", patch=4, max_bytes=MAX_PIXELS)
+        return mf.Volume("x", (4, 5, 6), spacing=1.5, max_bytes=MAX_PIXELS)
+
+    def whole(self) -> list[bytes]:
+        values = np.arange(6 * 7 * 8).reshape(6, 7, 8)
+        affine = np.array([[-2, 0.1, 0, 9], [0.1, 1.5, -0.2, -8], [0, 0.2, 3, 1], [0, 0, 0, 1.0]])
+        images = [
+            nibabel.Nifti1Image(values.astype(np.int16), affine),
+            nibabel.Nifti1Image(values.astype(np.float32)[::-1], np.diag([1.0, 2, 3, 1])),
+            nibabel.Nifti2Image(values.astype(np.uint8), affine),
+            nibabel.Nifti1Image(values.astype(">f8"), affine),
+        ]
+        contents = [image.to_bytes() for image in images]
+        return contents if self.suffix == ".nii" else [gzip.compress(each, mtime=0) for each in contents]
+
+    def seal(self, content: bytes) -> bytes:
+        """Return a packed file of what may be no volume at all."""
+        return gzip.compress(content, mtime=0) if self.suffix == ".nii.gz" else content
+
+
+class Dicom(Sample):
+    """A slice a file."""
+
+    suffix = ".dcm"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.prepare()
+
+    def field(self) -> object:
+        return mf.Volume("x", (1, 6, 7), max_bytes=MAX_PIXELS)
+
+    def whole(self) -> list[bytes]:
+        packaged = Path(pydicom.data.get_testdata_file("MR_small.dcm")).parent
+        names = ["MR_small", "MR_small_RLE", "MR_small_bigendian", "MR_small_jp2klossless"]
+        few = sorted((packaged / "dicomdirtests/98892001/CT5N").iterdir())[:2]
+        return [path.read_bytes() for path in (*few, *(packaged / f"{name}.dcm" for name in names))]
+
+
 class TableFile(Format):
     """A table file."""
 
@@ -774,6 +826,9 @@ FORMATS: dict[str, Callable[[Path], Format]] = {
        ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")},
     "npy": Npy,
     "npz": Npz,
+    ".nii": lambda folder: Nifti(folder, ".nii"),
+    ".nii.gz": lambda folder: Nifti(folder, ".nii.gz"),
+    "dicom": Dicom,
     "geotiff": GeoTiff,
     "hdf5": HDF5,
     "zarr": ZarrZip,

@@ -55,6 +55,15 @@ KINDS = {
     "npy of a negative shape": "is damaged: 64 bytes of data do not make float32 of shape (-1, -16)",
     "npy of a shape that is computed": "malformed node or string on line 1: <ast.BinOp object>",
     "npz that unpacks to 256 MB": "has a member 'x' of 268,435,456 bytes, where at most 65,792 are due",
+    **dict.fromkeys(
+        ("nii of 32,000 x 32,000 x 32,000", "nii.gz of 32,000 x 32,000 x 32,000",
+         "nii.gz that unpacks to 512 MB", "dicom of 65,535 x 65,535", "npy of 4 x 10^18 voxels"),
+        "claims too many voxels",
+    ),
+    "nii.gz whose data begin behind 256 MB": "its data begin at byte 2.68435e+08",
+    "dicom in RLE of 8,000 x 8,000": "cannot be unpacked to 128,000,000",
+    "dicom in JPEG 2000 of 8,000 x 8,000": "its pixels are (64, 64), not (8000, 8000)",
+    "dicom that unpacks to 256 MB": "is encoded as Deflated Explicit VR Little Endian",
     "npz packed by lzma": "its member is packed neither as stored nor as deflated",
     "npz packed by bzip2": "its member is packed neither as stored nor as deflated",
     **dict.fromkeys(

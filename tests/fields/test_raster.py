@@ -323,7 +323,7 @@ def test_what_is_left_to_the_files_must_agree(tmp_path: Path) -> None:
         )
     field = mf.Raster("scene", bands=[1, 2], size=8)
     assert mf.Dataset({"scene": ["a.tif", "b.tif"]}, inputs=field, root=tmp_path)[1][0].any()
-    with pytest.raises(mf.DeclarationError, match="no file in 'scene' can be read that would say"):
+    with pytest.raises(mf.DeclarationError, match="no file in 'scene' says what a sample is"):
         mf.Dataset({"scene": ["none.tif"]}, inputs=mf.Raster("scene"), root=tmp_path)
 
 

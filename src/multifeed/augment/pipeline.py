@@ -221,7 +221,7 @@ class Augmentation:
         self._warps = {
             name: _warp_of(name, base, [each for _, each in self._geometry[name]])
             for name, base in bases.items()
-            if self._geometry[name] or _is_resized_volume(base)
+            if self._geometry[name]
         }
         self._check_aspects()
         self.pipelines = {
@@ -519,11 +519,6 @@ def _listed(words: Sequence[str]) -> str:
 
 def _by(size: Size) -> str:
     return " x ".join(map(str, size))
-
-
-def _is_resized_volume(base: Base) -> bool:
-    """Tell whether a base is a volume that becomes one of another size, which takes a warp."""
-    return len(base.spec.shape) == 4 and base.reader.spec.shape != base.spec.shape
 
 
 def _warp_of(name: str, base: Base, transforms: Sequence[Geometry]) -> Warp | Warp3D:

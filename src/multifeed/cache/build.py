@@ -33,7 +33,7 @@ from multifeed.cache.shards import (
     Values,
     schema_of,
     shard_bytes,
-    size_of,
+    size_and_time,
     sweep,
     write_shard,
 )
@@ -512,9 +512,8 @@ def _keep(reader: PerSample, row: int, home: str, into: Values, place: int, out:
     if file is not None:
         # Before it is read: if it changes meanwhile, what is kept is older than the file, and stale.
         file = os.path.join(home, file)
-        status = os.stat(file)
+        into.sizes[place], into.mtimes[place] = size_and_time(file)
         into.files[place] = os.fsencode(os.path.abspath(file))
-        into.sizes[place], into.mtimes[place] = size_of(status), status.st_mtime_ns
     into.told[place] = reader.decode(row, reader.load(row), out)
     packing = into.kept.packing
     if packing is not None:

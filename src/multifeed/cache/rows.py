@@ -23,9 +23,9 @@ from multifeed.fields.base import (
     RowError,
     Told,
 )
-from multifeed.fields.frame import Frame, resizing
+from multifeed.fields.finished import Finished
+from multifeed.fields.frame import Frame
 from multifeed.fields.gather import OneByOne
-from multifeed.fields.resize import resize
 from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.fields.scratch import Scratch
 from multifeed.meter import Redone
@@ -100,7 +100,7 @@ class Cached(Rows):
         base = self._inner.base(field, learned)
         rows = self._rows(field, kept, base)
         if base.finish is not None or base.reader.spec != base.spec:
-            return _Finished(rows, base)
+            return Finished(rows, base)
         # Where some rows must be decoded, threads had better share them.
         is_gathered = kept.packing is None and self._store.is_whole
         return CachedColumn(rows) if is_gathered else rows
@@ -208,57 +208,6 @@ class _Hit:
 
     def __init__(self, column: Column, place: int) -> None:
         self.column, self.place = column, place
-
-
-class _Finished(PerSample):
-    """Makes what a field yields of its base, as it does where it is augmented.
-
-    Args:
-        rows: Reads the base.
-        base: What becomes of it.
-    """
-
-    def __init__(self, rows: CachedRows, base: Base) -> None:
-        self.spec = base.final
-        self._rows, self._base = rows, base
-        self._scratch = Scratch()
-
-    def expect(self, rows: NDArray) -> None:
-        self._rows.expect(rows)
-
-    def load(self, row: int) -> Any:
-        return self._rows.load(row)
-
-    def decode(self, row: int, loaded: Any, out: NDArray) -> Told:
-        filled = self._rows.fill(row)
-        if filled is not None:
-            out[...] = filled
-            return 0
-        base, found = self._base, self._rows.spec
-        is_resized = found != base.spec
-        values = out if base.finish is None else self._array("values", base.spec.shape, base.spec.dtype)
-        start = self._array("base", found.shape, found.dtype) if is_resized else values
-        told = self._rows.decode(row, loaded, start)
-        if is_resized:
-            resize(start, values, base.interpolation, antialias=base.antialias)
-            if isinstance(told, Frame):
-                sizes = (found.shape[0], found.shape[1]), (base.spec.shape[0], base.spec.shape[1])
-                told = told.then(resizing(*sizes))
-        if base.finish is not None:
-            base.finish(values, out)
-        return told
-
-    def fill(self, row: int) -> NDArray | None:
-        return self._rows.fill(row)
-
-    def file(self, row: int) -> str | None:
-        return self._rows.file(row)
-
-    def describe(self, row: int, loaded: Any) -> dict[str, Any]:
-        return self._rows.describe(row, loaded)
-
-    def _array(self, use: str, shape: tuple[int, ...], dtype: str) -> NDArray:
-        return self._scratch.array(use, shape, dtype)
 
 
 class CachedColumn(Columnar):

@@ -256,11 +256,6 @@ def found_in(folder: Path) -> dict[int, tuple[str, int]]:
     return found
 
 
-def size_of(status: os.stat_result) -> int:
-    """Return the bytes of a file; 0 of a folder, of which Arrow tells none."""
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0
-
-
 class Column:
     """A field's values in an open shard.
 
@@ -321,10 +316,10 @@ class Column:
         if not file:
             return True
         try:
-            found = os.stat(file)
+            size, time = size_and_time(file)
         except (OSError, ValueError):
             return False
-        return size_of(found) == self.sizes[place] and found.st_mtime_ns == self.mtimes[place]
+        return size == self.sizes[place] and time == self.mtimes[place]
 
     def read(self, place: int, out: NDArray) -> None:
         """Write the value of a row."""
@@ -528,9 +523,32 @@ def fresh(rows: Sequence[tuple[Column, int]]) -> list[bool]:
         # One of them may not be looked at, or has a name that Arrow cannot have.
         return [column.is_fresh(place) for column, place in rows]
     return [
-        ((info.size or 0) == column.sizes[place] and info.mtime_ns == column.mtimes[place]) or not file
+        column.is_fresh(place)
+        if info.size is None
+        else info.size == column.sizes[place] and info.mtime_ns == column.mtimes[place]
         for (column, place), file, info in zip(rows, files, found, strict=True)
     ]
+
+
+def size_and_time(file: str | bytes) -> tuple[int, int]:
+    """Return a file's bytes and time of change; of a folder, of all files in it and the latest of them.
+
+    Raises:
+        OSError: If it is not there.
+    """
+    status = os.stat(file)
+    if not stat.S_ISDIR(status.st_mode):
+        return status.st_size, status.st_mtime_ns
+    size, time = 0, status.st_mtime_ns
+    with os.scandir(file) as entries:
+        # A file that is renamed, or gone, changes the folder itself.
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                inner, inner_time = size_and_time(entry.path)
+            else:
+                inner, inner_time = entry.stat().st_size, entry.stat().st_mtime_ns
+            size, time = size + inner, max(time, inner_time)
+    return size, time
 
 
 @cache

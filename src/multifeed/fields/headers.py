@@ -32,9 +32,11 @@ def agreed(source: Source, column: str, read: Callable[[Folder, str], T], remedy
     """
     folder = source.folder(column)
     names = [name for name in dict.fromkeys(source.arrow(column).to_pylist()) if name is not None]
-    first, others = None, _headers(folder, names, read)
-    for name, found in others:
+    first: tuple[str, T] | None = None
+    refused = "all are null"
+    for name, found in _headers(folder, names, read):
         if isinstance(found, BadValue):
+            refused = f"{one_line(name)!r} {found.reason}"
             continue
         if first is None:
             first = name, found
@@ -47,9 +49,7 @@ def agreed(source: Source, column: str, read: Callable[[Folder, str], T], remedy
                 )
             )
     if first is None:
-        raise DeclarationError(
-            lines(f"no file in {column!r} can be read that would say what a sample is.", remedy)
-        )
+        raise DeclarationError(lines(f"no file in {column!r} says what a sample is: {refused}.", remedy))
     return first[1]
 
 

@@ -40,7 +40,7 @@ def parse_npy(data: bytes) -> NDArray:
             "is an .npz archive, without the name of a member",
             "Write the file's name as 'file.npz::member'.",
         )
-    shape, fortran, dtype, start = _header(data)
+    shape, fortran, dtype, start = read_header(data)
     # Python's integers, since a damaged shape overflows others.
     count = math.prod(shape)
     damaged = BadValue(
@@ -56,8 +56,15 @@ def parse_npy(data: bytes) -> NDArray:
         raise damaged from error
 
 
-def _header(data: bytes) -> tuple[Shape, bool, np.dtype[Any], int]:
-    """Return shape, whether it is in Fortran order, dtype, and where the numbers begin."""
+def read_header(data: bytes) -> tuple[Shape, bool, np.dtype[Any], int]:
+    """Return what the header of a ``.npy`` file says, given its first bytes.
+
+    Returns:
+        The shape, whether the first axis is the fastest, the dtype, and the byte where numbers begin.
+
+    Raises:
+        BadValue: If it is damaged, or the file holds anything but numbers.
+    """
     stream = io.BytesIO(data)
     try:
         shape, fortran, dtype = _READ_HEADER[np.lib.format.read_magic(stream)](stream)
@@ -84,7 +91,7 @@ class NpyFile(Container, Stored):
     """
 
     def __init__(self, file: File) -> None:
-        shape, self._fortran, dtype, self._start = _header(file.read(0, min(file.size, _HEAD_BYTES)))
+        shape, self._fortran, dtype, self._start = read_header(file.read(0, min(file.size, _HEAD_BYTES)))
         super().__init__(shape, dtype)
         self._file = file
         size = file.size - self._start

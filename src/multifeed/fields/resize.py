@@ -1,4 +1,4 @@
-"""Resizing images. Knows nothing of fields."""
+"""Resizing images and volumes. Knows nothing of fields."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from multifeed.fields.resample import Span, resample
 from multifeed.fields.rows import NDArray
 
 # Dtypes that OpenCV resizes and warps, and for others one of these that holds all of their values.
@@ -26,13 +27,19 @@ CHANNELS = 4
 def resize(image: NDArray, out: NDArray, interpolation: str, *, antialias: bool = False) -> None:
     """Resize `image` into `out`, both ``[height, width, channels]`` of one dtype of those above.
 
+    Volumes, of one axis more, go another way: see `resample`.
+
     ``"nearest"`` takes the pixel under each centre. ``"bilinear"`` is plain where an axis shrinks to
     more than half; axes that shrink further are smoothed or averaged first, so that every source
     pixel counts. `antialias` averages over the area of each pixel wherever an axis shrinks.
     """
     height, width = out.shape[:2]
-    if image.shape[:2] == (height, width):
+    if image.shape == out.shape:
         out[...] = image
+    elif image.ndim == 4:
+        spans = [Span.whole(*pair) for pair in zip(image.shape[:3], out.shape[:3], strict=True)]
+        needed = tuple(slice(*span.source(interpolation)) for span in spans)
+        resample(image[needed], spans, out, interpolation)
     elif out.dtype in STAND_INS:
         resized = np.empty(out.shape, STAND_INS[out.dtype])
         resize(image.astype(resized.dtype), resized, interpolation, antialias=antialias)
