@@ -49,6 +49,7 @@ from multifeed.errors import (
 )
 from multifeed.feed import Feed
 from multifeed.fields.array import Array
+from multifeed.fields.audio import Audio
 from multifeed.fields.category import Category
 from multifeed.fields.function import Function
 from multifeed.fields.image import Image
@@ -58,6 +59,7 @@ from multifeed.fields.points import Boxes, Points
 from multifeed.fields.present import Present
 from multifeed.fields.raster import Raster
 from multifeed.fields.same import Same
+from multifeed.fields.spectrogram import Spectrogram
 from multifeed.fields.text import Text
 from multifeed.health.check import check
 from multifeed.metadata import metadata
@@ -77,6 +79,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AlignError",
     "Array",
+    "Audio",
     "BadSamplesError",
     "Boxes",
     "Category",
@@ -120,6 +123,7 @@ __all__ = [
     "Same",
     "SampleError",
     "Spec",
+    "Spectrogram",
     "StateError",
     "Text",
     "TimeMask",
