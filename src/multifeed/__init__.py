@@ -61,6 +61,7 @@ from multifeed.fields.raster import Raster
 from multifeed.fields.same import Same
 from multifeed.fields.spectrogram import Spectrogram
 from multifeed.fields.text import Text
+from multifeed.fields.video import Video
 from multifeed.health.check import check
 from multifeed.metadata import metadata
 from multifeed.prepare import prepare
@@ -127,6 +128,7 @@ __all__ = [
     "StateError",
     "Text",
     "TimeMask",
+    "Video",
     "WorkerError",
     "align",
     "cache",

@@ -141,9 +141,9 @@ class Audio(Field):
     def check(self, columns: Columns) -> None:
         check_contents(self, self.column, columns, "sounds")
         if not is_raise(self.missing):
-            fill_value(self.missing, self.spec(columns, None))
+            fill_value(self.missing, self.spec_of(columns, None))
 
-    def spec(self, columns: Columns, learned: Learned | None) -> Spec:
+    def spec_of(self, columns: Columns, learned: Learned | None) -> Spec:
         return preprocessed_spec(self._spec, self.preprocess)
 
     def bind(self, source: Source, learned: Learned | None) -> PerSample:
