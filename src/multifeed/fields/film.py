@@ -43,7 +43,7 @@ class Film:
         # Those that find out what the streams are; the one that decodes is set up below.
         options = {
             "codec_whitelist": ",".join(_DECODERS),
-            "max_pixels": str(max_pixels),
+            "max_pixels": _allowed(max_pixels),
             "max_streams": "64",
             "threads": "1",
         }
@@ -93,7 +93,7 @@ class Film:
             )
         # The loader has threads of its own. What FFmpeg would conceal is an error here.
         context.thread_count = 1
-        context.options = {"max_pixels": str(max_pixels), "err_detect": "explode"}
+        context.options = {"max_pixels": _allowed(max_pixels), "err_detect": "explode"}
         self._tick: Fraction = self._stream.time_base or Fraction(1, 1_000)
         self._start: int = self._stream.start_time or 0
 
@@ -202,15 +202,17 @@ class _Reel:
 
     def _enter(self, time: int) -> None:
         """Go to the last keyframe that is shown at a time or before it."""
-        at = time
-        packet, packets = self._sought(at)
-        # FFmpeg may take the time at which one is decoded for that at which it is shown.
-        while None not in (packet.pts, packet.dts) and packet.pts > time and packet.dts < at:
-            at = packet.dts - 1
-            packet, packets = self._sought(at)
+        packet, packets = self._sought(time)
+        # FFmpeg may take the time at which it is decoded for that at which it is shown.
+        while None not in (packet.pts, packet.dts) and packet.pts > time:
+            earlier, more = self._sought(packet.dts - 1)
+            if earlier.dts is None or earlier.dts >= packet.dts:
+                # It is the first one.
+                self._rewind()
+                return
+            packet, packets = earlier, more
         # Frames may follow a keyframe in the file, and be shown before it: they lack what they refer to.
-        is_before = packet.pts is not None and packet.pts <= time
-        self._begin(packet, packets, packet.pts if is_before else None)
+        self._begin(packet, packets, packet.pts)
 
     def _rewind(self) -> None:
         index = self._stream.index_entries
@@ -259,6 +261,11 @@ def turns(frame: Any) -> int:
     """Return by how many quarters a frame is to be turned counter-clockwise to stand upright."""
     degrees: int = frame.rotation
     return round(degrees / 90) % 4
+
+
+def _allowed(max_pixels: int) -> str:
+    """Return how many pixels FFmpeg may take memory for, to whose rows some are added."""
+    return str(min(2 * max_pixels + 2**16, 2**31 - 1))
 
 
 @contextmanager

@@ -69,8 +69,8 @@ class Spectrogram:
         one_of("power", self.power, (1, 2))
         if not is_number(self.floor) or not 0 < self.floor < np.inf:
             raise DeclarationError(f"floor is a number above 0; received {self.floor!r}.")
-        ends = [self.fmin] if self.fmax is None else [self.fmin, self.fmax]
-        if not all(map(is_number, ends)) or not 0 <= ends[0] < max(np.inf, *ends) or ends[-1] == np.inf:
+        top = np.inf if self.fmax is None else self.fmax
+        if not (is_number(self.fmin) and is_number(top) and 0 <= self.fmin < top):
             raise self._wrong_ends("")
 
     def _wrong_ends(self, said: str) -> DeclarationError:
