@@ -159,8 +159,12 @@ each_coding = pytest.mark.parametrize("coding", CODINGS)
 
 
 @each_coding
-def test_what_is_passed_over_changes_nothing(coding: str) -> None:
+@pytest.mark.parametrize("worth", [film._WORTH_FRAMES, 0])
+def test_what_is_passed_over_changes_nothing(
+    coding: str, worth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every choice of frames is, to the byte, that of decoding all of them one after the other."""
+    monkeypatch.setattr(film, "_WORTH_FRAMES", worth)
     content = encoded(**CODINGS[coding])
     everything = decoded(content)
     assert len(everything) == 40

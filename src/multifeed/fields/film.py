@@ -22,6 +22,9 @@ MAX_PIXELS = 2**25
 
 # The decoders that are tried, by FFmpeg's names. It knows some 500, for formats that nobody needs here.
 _DECODERS = ("h264", "hevc", "vp8", "vp9", "libdav1d", "av1", "mpeg4", "mjpeg")
+# To enter at a keyframe costs as much as decoding some seven frames: what a decoder keeps back is lost,
+# and it gives the first frame after some others.
+_WORTH_FRAMES = 12
 # Bytes that FFmpeg asks for at once.
 _BUFFER_BYTES = 2**16
 
@@ -162,14 +165,16 @@ class Film:
 class _Reel:
     """The frames of a video in the order in which they are shown, some of them passed over.
 
-    Where a keyframe lies between what was decoded and what is asked for, decoding goes on from there.
-    Some videos cannot be entered at their keyframes without an error (of H.264 with open groups of
-    pictures, frames refer to what was before): these are decoded from their beginning.
+    Where a keyframe lies far enough between what was decoded and what is asked for, decoding goes on
+    from there. Some videos cannot be entered at their keyframes without an error (of H.264 with open
+    groups of pictures, frames refer to what was before): these are decoded from their beginning.
     """
 
     def __init__(self, container: Any, stream: Any) -> None:
         self._container, self._stream = container, stream
         self._can_seek = True
+        rate = stream.average_rate
+        self._worth = round(_WORTH_FRAMES / rate / stream.time_base) if rate and stream.time_base else 0
         self._frames: Iterator[Any] = iter(())
         # The frame that was asked for last, and the next one.
         self._current: Any = None
@@ -192,13 +197,13 @@ class _Reel:
         return self._advanced(time)
 
     def _pays(self, time: int) -> bool:
-        """Tell whether a keyframe lies between here and a time, or nothing has been decoded yet."""
+        """Tell whether a keyframe lies well before a time, or nothing has been decoded yet."""
         if not self._can_seek or self._coming is None:
             return self._can_seek and self._current is None
         index = self._stream.index_entries
         place = index.search_timestamp(time)
         # Of an MP4, the index has the times of decoding, which are no later.
-        return bool(place >= 0 and index[place].timestamp > self._coming.pts)
+        return bool(place >= 0 and index[place].timestamp > self._coming.pts + self._worth)
 
     def _enter(self, time: int) -> None:
         """Go to the last keyframe that is shown at a time or before it."""
