@@ -475,14 +475,32 @@ def test_what_cannot_be_is_told(options: dict[str, Any], message: str) -> None:
     assert undeclared(**options) == message
 
 
-def test_geometry_is_refused() -> None:
-    """It is for images; what is done to all frames alike goes into preprocess= or a function."""
-    with pytest.raises(mf.DeclarationError, match="moves the pixels of images"):
+def test_geometry_of_images_is_refused() -> None:
+    """That of volumes is the right one."""
+    with pytest.raises(mf.DeclarationError, match="Volumes are moved by mf.RandomAffine3D"):
         mf.Feed(dataset([encoded()]), 1, augment=mf.RandomFlip("x"))
 
 
+def test_geometry_of_volumes_moves_all_frames_alike() -> None:
+    """A video is a volume whose depth is time."""
+    data = dataset([encoded(frames=1)] * 8, 3, 32)
+    plain = read(data)
+    augment = [mf.RandomAffine3D("x", rotation=(20, 0, 0), shift=(0, 0.1, 0.1))]
+    with mf.Feed(data, 8, augment=augment) as feed:
+        ((batch,),) = (feed.batch(0, 0),)
+    moved = batch["x"]
+    assert (moved == moved[:, :1]).all()
+    assert all((one != other).any() for one, other in zip(moved, plain, strict=True))
+    with mf.Feed(data, 8, augment=mf.RandomFlip3D("x", along="width")) as feed:
+        ((batch,),) = (feed.batch(0, 0),)
+    mirrored = [(batch["x"][row] == plain[row][:, :, ::-1]).all() for row in range(8)]
+    kept = [(batch["x"][row] == plain[row]).all() for row in range(8)]
+    assert sum(mirrored) + sum(kept) == 8
+    assert 0 < sum(kept) < 8
+
+
 def test_a_function_augments_all_frames_alike() -> None:
-    """A draw for each sample, as docs/fields/video.md shows it."""
+    """By a draw for each sample."""
 
     def flip(frames: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         return frames[:, :, ::-1] if generator.random() < 0.5 else frames
