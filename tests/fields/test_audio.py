@@ -133,6 +133,16 @@ def test_a_wav_that_was_written_to_a_pipe_ends_where_it_ends() -> None:
     assert read(dataset([bytes(content)], length=800)).tobytes() == whole.tobytes()
 
 
+def test_a_flac_that_was_written_to_a_pipe_does_not_say_how_long_it_is() -> None:
+    """What it is cut or padded to cannot be told from one that is truncated."""
+    content = bytearray(encoded(music(0.1, 8_000, 1), 8_000, "FLAC"))
+    (told,) = struct.unpack_from(">Q", content, 18)
+    struct.pack_into(">Q", content, 18, told >> 36 << 36)
+    assert refused(bytes(content)) == (
+        "does not say how long it is. Write it again, e.g. with ffmpeg -i OLD NEW."
+    )
+
+
 # Channels, length ------------------------------------------------------------------------------------
 
 

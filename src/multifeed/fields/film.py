@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Self
 
 from multifeed.errors import BadValue
 from multifeed.extras import package
-from multifeed.fields.boxes import container_of
+from multifeed.fields.filmfile import container_of
 from multifeed.fields.rows import NDArray
 from multifeed.fields.shared import first_line
 from multifeed.files import REPLACE

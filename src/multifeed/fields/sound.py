@@ -30,6 +30,9 @@ _CODINGS = (
     "MS_ADPCM", "VORBIS", "OPUS",
 )  # fmt: skip
 
+# What libsndfile says of a FLAC that was written to a pipe, whose header could not be corrected.
+_UNKNOWN_FRAMES = 2**63 - 1
+
 # How far soxr's filter of high quality reaches to either side, in frames of the lower rate: beyond 96,
 # nothing changes but the rounding.
 _REACH = 128
@@ -77,7 +80,11 @@ class Sound:
         self.channels: int = self._file.channels
         self.frames: int = self._file.frames
         self.coding: str = self._file.subtype
-        self._check()
+        try:
+            self._check()
+        except BadValue:
+            self.close()
+            raise
 
     def _check(self) -> None:
         kind = self._file.format
@@ -92,9 +99,11 @@ class Sound:
             )
         if self.frames < 1:
             raise BadValue("holds no sound (0 frames)", REPLACE)
+        if self.frames >= _UNKNOWN_FRAMES:
+            raise BadValue("does not say how long it is", "Write it again, e.g. with ffmpeg -i OLD NEW.")
 
     def read(self, start: int, stop: int) -> NDArray:
-        """Return frames, ``float32[stop - start, channels]``, of integers from -1 to 1.
+        """Return frames, ``float32[stop - start, channels]``; what are integers become -1 to 1.
 
         Raises:
             BadValue: If they are too many, or the file is damaged there.

@@ -1,4 +1,4 @@
-"""Containers of video, MP4 and WebM: whether all of a file is there, and its tables are no larger."""
+"""Files of video, MP4 and WebM: whether all of one is there, and its tables are no larger."""
 
 from __future__ import annotations
 
