@@ -25,9 +25,9 @@ from pathlib import Path
 import av
 import numpy as np
 import rasterio
-import yaml
 import soundfile
 import soxr
+import yaml
 from PIL import Image as PILImage
 
 import multifeed as mf

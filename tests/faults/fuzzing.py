@@ -22,8 +22,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import duckdb
 import av
+import duckdb
 import numpy as np
 import pyarrow as pa
 import rasterio
