@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import pytest
+import soundfile
 
 import multifeed as mf
 from multifeed.canvas import BLUE, INK, MAGENTA, MOST_LINES, PALE
@@ -278,6 +280,59 @@ class TestOneAxis:
         between = tuple(round((blue + pale) / 2) for blue, pale in zip(BLUE, PALE, strict=True))
         bar = colours(mf.show(dataset(marks)).crop((0, 85, 400, 200))).astype(int)
         assert (abs(bar - between).max(axis=2) <= 1).sum() == 180 * 13
+
+
+class TestRecordings:
+    """Sounds and videos."""
+
+    def test_sounds_are_curves_over_time(self, drawn: list[str]) -> None:
+        """One for each channel, of two at most, below each other; silence behind the end is flat."""
+        ramp = np.linspace(-1, 0.5, 400)
+        for channels in (1, 2, 3):
+            stream = io.BytesIO()
+            soundfile.write(stream, np.stack([ramp] * channels, axis=1), 8_000, "FLOAT", format="WAV")
+            field = mf.Audio("x", 8_000, 800, mono=False, channels=channels)
+            sheet = mf.show(dataset([stream.getvalue()], field)).crop((60, 100, 400, 300))
+            left, top, width, height = box(sheet, BLUE)
+            assert height > (120 if channels > 1 else 55)
+            assert (height < 75) == (channels == 1)
+            first = sheet.crop((left, top, left + width // 2 - 6, top + 64))
+            down, across = np.nonzero((colours(first) == BLUE).all(axis=2))
+            assert np.corrcoef(down, across)[0, 1] < -0.99
+        assert "from -1 to 0.5" in drawn
+
+    def test_the_time_of_spectrograms_goes_to_the_right_and_pitch_upwards(self) -> None:
+        """A tone that rises is a bright line from the lower left to the upper right."""
+        phase = np.cumsum(np.linspace(200, 3_800, 8_000)) / 8_000
+        stream = io.BytesIO()
+        soundfile.write(stream, np.sin(2 * np.pi * phase), 8_000, format="WAV")
+        spectrogram = mf.Spectrogram(n_fft=512, mels=20, floor=1.0)
+        field = mf.Audio("x", 8_000, 8_000, spectrogram=spectrogram)
+        cell = colours(mf.show(dataset([stream.getvalue()], field)).crop((60, 120, 500, 300))).astype(
+            int
+        )
+        bright = (cell[..., 0] > 180) & (cell[..., 2] < 60)
+        down, across = np.nonzero(bright)
+        assert len(down) > 100
+        assert np.corrcoef(down, across)[0, 1] < -0.9
+
+    def test_videos_are_their_first_middle_and_last_frame(self, drawn: list[str]) -> None:
+        """Beside each other."""
+        stream = io.BytesIO()
+        with av.open(stream, "w", format="mp4") as film:
+            video = film.add_stream("libx264", rate=10, options={"crf": "1"})
+            video.height, video.width, video.pix_fmt = 32, 32, "yuv420p"
+            for level in (0, 60, 120, 180, 240):
+                pixels = np.full((32, 32, 3), level, np.uint8)
+                film.mux(video.encode(av.VideoFrame.from_ndarray(pixels)))
+            film.mux(video.encode())
+        sheet = mf.show(dataset([stream.getvalue()], mf.Video("x", 5, 32)))
+        assert "frames 1, 3, 5 of 5" in drawn
+        line = colours(sheet)[-2 * CELL // 3].astype(int)
+        grey = (line.max(axis=1) - line.min(axis=1) < 6).nonzero()[0]
+        seen = [level for level in (0, 120, 240) if (abs(line[grey, 0] - level) < 6).sum() > 100]
+        assert seen == [0, 120, 240]
+        assert (abs(line[grey, 0] - 60) < 6).sum() < 20
 
 
 class TestWords:

@@ -49,6 +49,7 @@ from multifeed.errors import (
 )
 from multifeed.feed import Feed
 from multifeed.fields.array import Array
+from multifeed.fields.audio import Audio
 from multifeed.fields.category import Category
 from multifeed.fields.function import Function
 from multifeed.fields.image import Image
@@ -58,7 +59,9 @@ from multifeed.fields.points import Boxes, Points
 from multifeed.fields.present import Present
 from multifeed.fields.raster import Raster
 from multifeed.fields.same import Same
+from multifeed.fields.spectrogram import Spectrogram
 from multifeed.fields.text import Text
+from multifeed.fields.video import Video
 from multifeed.fields.volume import Volume
 from multifeed.health.check import check
 from multifeed.metadata import metadata
@@ -79,6 +82,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AlignError",
     "Array",
+    "Audio",
     "BadSamplesError",
     "Boxes",
     "Category",
@@ -122,9 +126,11 @@ __all__ = [
     "Same",
     "SampleError",
     "Spec",
+    "Spectrogram",
     "StateError",
     "Text",
     "TimeMask",
+    "Video",
     "Volume",
     "WorkerError",
     "align",

@@ -30,6 +30,7 @@ from multifeed.canvas import (
     Picture,
     Said,
     bar,
+    beside,
     curve,
     fitted,
     heat,
@@ -49,6 +50,7 @@ from multifeed.canvas import (
 from multifeed.dataset import Dataset
 from multifeed.errors import DeclarationError
 from multifeed.feed import Feed
+from multifeed.fields.audio import Audio
 from multifeed.fields.base import Field, Learned
 from multifeed.fields.category import Category
 from multifeed.fields.image import Image
@@ -57,6 +59,7 @@ from multifeed.fields.points import Places
 from multifeed.fields.raster import Raster
 from multifeed.fields.same import Same
 from multifeed.fields.shared import at_least
+from multifeed.fields.video import Video
 from multifeed.spec import Spec
 from multifeed.structure import WEIGHT, flat
 
@@ -68,6 +71,8 @@ _ROLES = {"input": BLUE, "target": ORANGE, "weight": GREY}
 # How many labels a legend names; how many an integer array may have to be drawn as a label map, if it
 # is not declared as one, and if it is.
 _NAMED_LABELS, _FEW_LABELS, _MOST_LABELS = 8, 12, 2**16
+# Of a sound, that are drawn.
+_MOST_CHANNELS = 2
 # Shorter sides have no picture in them, unless declared as an Image.
 _LEAST_PICTURE = 8
 
@@ -84,11 +89,12 @@ def show(
     """Draw some samples as the model is fed them: a contact sheet.
 
     One line a sample, with its key; one column for each input, target and sample weight, with its
-    `Spec`. Photographs and 2-D arrays are drawn as pictures, 1-D arrays as curves, classes with their
-    labels, numbers in their own units and as fed. Pictures are 120 pixels high, and lower where they
-    would be more than 240 wide; small ones are enlarged so that their pixels can be seen. What is no
-    uint8 image is drawn over the range that its heading tells, that of all the samples shown; pixels
-    that are NaN or infinite are magenta.
+    `Spec`. Photographs and 2-D arrays are drawn as pictures, 1-D arrays and sounds as curves,
+    spectrograms with their time to the right, videos by three frames, classes with their labels,
+    numbers in their own units and as fed. Pictures are 120 pixels high, and lower where they would be
+    more than 240 wide; small ones are enlarged so that their pixels can be seen. What is no uint8 image
+    is drawn over the range that its heading tells, that of all the samples shown; pixels that are NaN
+    or infinite are magenta.
 
     Args:
         loader: A `Loader` or `Feed`; or a `Dataset`, whose first rows are shown.
@@ -414,6 +420,47 @@ def _range_of_pixels(low: float, high: float) -> tuple[float, float]:
     return low, high
 
 
+def _wave(exhibit: _Exhibit) -> _Drawing | None:
+    """Draw a sound, ``[length, channels]``, as a curve for each channel; of many, the first ones."""
+    if not isinstance(exhibit.field, Audio) or len(exhibit.spec.shape) != 2:
+        return None
+    low, high = exhibit.bounds
+
+    def cell(value: Array) -> Picture:
+        return stacked([curve(channel, low, high) for channel in value.T[:_MOST_CHANNELS]])
+
+    return _Drawing(cell, (note(f"from {short(low)} to {short(high)}"),), is_picture=True)
+
+
+def _spectrogram(exhibit: _Exhibit) -> _Drawing | None:
+    """Draw a spectrogram, ``[frames, mels, channels]``, its time to the right and its pitch upwards."""
+    field = exhibit.field
+    if not isinstance(field, Audio) or field.spectrogram is None or len(exhibit.spec.shape) != 3:
+        return None
+    low, high = exhibit.bounds
+
+    def cell(value: Array) -> Picture:
+        channels = np.moveaxis(value[:, ::-1], 2, 0)[:_MOST_CHANNELS]
+        return stacked([heat(channel.T, low, high) for channel in channels])
+
+    return _Drawing(cell, (heat_scale(short(low), short(high)),), is_picture=True)
+
+
+def _film(exhibit: _Exhibit) -> _Drawing | None:
+    """Draw the first, the middle and the last frame of a video, ``uint8[frames, height, width, 3]``."""
+    shape = exhibit.spec.shape
+    is_declared = isinstance(exhibit.field, Video) and exhibit.values.dtype == np.uint8
+    if not is_declared or len(shape) != 4 or shape[3] != 3:
+        return None
+    places = sorted({0, shape[0] // 2, shape[0] - 1})
+
+    def cell(value: Array) -> Picture:
+        return beside([photograph(value[place]) for place in places], gap=2)
+
+    said = ", ".join(str(place + 1) for place in places)
+    return _Drawing(cell, (note(f"frames {said} of {shape[0]:,}"),), is_picture=True)
+
+
 def _heat_map(exhibit: _Exhibit) -> _Drawing | None:
     """Draw a 2-D array in colours from dark (low) to bright (high)."""
     if len(exhibit.spec.shape) != 2:
@@ -469,7 +516,7 @@ def _summary(exhibit: _Exhibit) -> _Drawing:
 
 # What a field was declared as comes before what its values look like; the last one takes all.
 _KINDS: tuple[Callable[[_Exhibit], _Drawing | None], ...] = (
-    _nothing, _said, _category, _numbers, _places,
+    _nothing, _said, _category, _numbers, _places, _wave, _spectrogram, _film,
     _label_map, _image, _heat_map, _mask, _curve, _number, _summary,
 )  # fmt: skip
 

@@ -76,10 +76,16 @@ def test_label_maps_get_no_colours(transform: Any) -> None:
 
 
 def test_padded_sequences_are_not_shifted() -> None:
-    """Their mask would say that items are where they are not."""
-    data = mf.Dataset({"s": [[1.0, 2.0], [3.0]]}, inputs={"s": mf.Array("s", pad_to=4)})
-    with pytest.raises(mf.DeclarationError, match="'s' is padded"):
+    """Where there is a mask: it would say that items are where they are not."""
+    rows, inputs = {"s": [[1.0, 2.0], [3.0]]}, {"s": mf.Array("s", pad_to=4)}
+    data = mf.Dataset(rows, inputs={**inputs, "own": mf.Mask("s")})
+    with pytest.raises(mf.DeclarationError) as caught:
         mf.Feed(data, 2, augment=mf.RandomShift("s", most=1))
+    assert str(caught.value) == (
+        "RandomShift moves items to where padding stood, and 's' is padded: its mask 'own' would be "
+        "wrong.\n  Leave the mask out, or move the items in preprocess= before they are padded."
+    )
+    assert mf.Feed(mf.Dataset(rows, inputs=inputs), 2, augment=mf.RandomShift("s", most=1))
 
 
 def test_lists_in_the_list_are_flattened() -> None:

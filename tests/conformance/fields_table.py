@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -11,6 +12,7 @@ from typing import Any
 
 import h5py
 import nibabel
+import av
 import numpy as np
 import pyarrow as pa
 import pydicom
@@ -18,6 +20,7 @@ import rasterio
 import scipy.io
 import simplejpeg
 import zarr
+import soundfile
 from PIL import Image as PILImage
 from skimage import data as photographs
 from tokenizers import Tokenizer
@@ -285,6 +288,49 @@ def dicom_series(folder: Path) -> Columns:
             found.PixelData = (found.pixel_array + np.int16(10 * number)).tobytes()
             found.save_as(series / f"{(place + number) % 3}")
     return {"series": [f"series{number}" for number in range(COUNT)]}
+@cache
+def sounds(kind: str) -> list[bytes]:
+    """Return chords of two channels, each of another length and rate, as files."""
+    found = []
+    for number, rate in zip(range(COUNT), (8_000, 11_025, 16_000, 44_100) * 2, strict=False):
+        time = np.arange(int(rate * (0.1 + 0.03 * number))) / rate
+        chord = [np.sin(2 * math.pi * hertz * time) for hertz in (440 + 30 * number, 660)]
+        stream = io.BytesIO()
+        soundfile.write(stream, 0.5 * np.stack(chord, axis=1), rate, format=kind)
+        found.append(stream.getvalue())
+    return found
+
+
+@cache
+def films(kind: str, coding: str) -> list[bytes]:
+    """Return short videos of a photograph that moves, each of another length and size, as files."""
+    picture = np.ascontiguousarray(photographs.coffee()[::8, ::8])
+    found = []
+    for number in range(COUNT):
+        stream = io.BytesIO()
+        with av.open(stream, "w", format=kind) as film:
+            video = film.add_stream(coding, rate=10)
+            video.width, video.height, video.gop_size = 72 - 2 * number, 48, 4
+            video.pix_fmt, video.codec_context.thread_count = "yuv420p", 1
+            for place in range(5 + number):
+                pixels = np.roll(picture, 4 * place + number, axis=1)[:48, : video.width]
+                film.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels))))
+            film.mux(video.encode())
+        found.append(stream.getvalue())
+    return found
+
+
+def recordings(folder: Path, contents: Callable[[], list[bytes]], **bounds: Any) -> Columns:
+    """Write a recording for each row, and return columns of where its samples start and stop as well."""
+    names = [f"recording{number}" for number in range(COUNT)]
+    for name, content in zip(names, contents(), strict=True):
+        (folder / name).write_bytes(content)
+    return {"file": names, **bounds}
+
+
+def recorded(folder: Path, contents: Callable[[], list[bytes]]) -> Columns:
+    """Return a recording for each row as bytes."""
+    return {"recording": contents()}
 
 
 def memory(values: Any) -> Callable[[Path], Columns]:
@@ -506,6 +552,67 @@ EXAMPLES = [
         "array-nested-lists",
         mf.Array("values", (None, 2), pad_to=3),
         memory([[[row, item] for item in range(row)] for row in range(COUNT)]),
+    Example(
+        "audio-wav-stereo",
+        mf.Audio("file", rate=8_000, length=1_500, mono=False, channels=2),
+        partial(recordings, contents=partial(sounds, "WAV")),
+        "file",
+    ),
+    Example(
+        "audio-flac",
+        mf.Audio("file", rate=8_000, length=2_500, preprocess=halved),
+        partial(recordings, contents=partial(sounds, "FLAC")),
+        "file",
+    ),
+    Example(
+        "audio-ogg-spectrogram",
+        mf.Audio("file", 8_000, 1_000, truncating="pre", spectrogram=mf.Spectrogram(n_fft=200, mels=16)),
+        partial(recordings, contents=partial(sounds, "OGG")),
+        "file",
+    ),
+    Example(
+        "audio-segments",
+        mf.Audio("file", rate=16_000, length=1_000),
+        partial(
+            recordings,
+            contents=partial(sounds, "FLAC"),
+            start=[0.0, 0.01, 0.05, 0, None, 0.1, 0],
+            stop=[0.1, 0.02, None, 0.05, 0.15, None, 0.01],
+        ),
+        nullable=False,
+    ),
+    Example(
+        "audio-bytes",
+        mf.Audio("recording", 8_000, 1_500),
+        partial(recorded, contents=partial(sounds, "OGG")),
+    ),
+    Example(
+        "video-mp4",
+        mf.Video("file", frames=4, size=(20, 24)),
+        partial(recordings, contents=partial(films, "mp4", "libx264")),
+        "file",
+    ),
+    Example(
+        "video-webm-rate",
+        mf.Video("file", frames=4, size=16, rate=7.5, preprocess=halved),
+        partial(recordings, contents=partial(films, "webm", "libvpx-vp9")),
+        "file",
+    ),
+    Example(
+        "video-segments",
+        mf.Video("file", 2, 16),
+        partial(
+            recordings,
+            contents=partial(films, "mp4", "mpeg4"),
+            start=[0.0, 0.2, 0.45, None, 0, 0.1, 0],
+            stop=[0.1, 0.3, None, 0.3, 0.5, None, 0.01],
+        ),
+        nullable=False,
+    ),
+    Example(
+        "video-bytes",
+        mf.Video("recording", 3, 16),
+        partial(recorded, contents=partial(films, "webm", "libvpx")),
     ),
     Example("text-words", mf.Text("values", 6), memory(TEXTS)),
     Example(

@@ -502,7 +502,9 @@ print(refused)
 @pytest.mark.parametrize(
     "name",
     ["image", "image-padded-rgba", "image-cropped-webp", "image-gif", "image-tiff-cmyk", "image-bmp",
-     "image-jpeg2000", "array-npy", "array-npz", "raster", "raster-masked", "raster-windows"],
+     "image-jpeg2000", "array-npy", "array-npz", "raster", "raster-masked", "raster-windows",
+     "audio-wav-stereo", "audio-flac",
+     "audio-ogg-spectrogram", "video-mp4", "video-webm-rate"],
 )  # fmt: skip
 def test_mutated_files_are_errors_or_images(name: str, tmp_path: Path, full_length: bool) -> None:
     """Whatever bytes are changed: an error that names the file, or a sample; never a crash."""

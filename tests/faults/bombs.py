@@ -23,6 +23,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import google_crc32c
 import h5py
 import nibabel
@@ -30,6 +31,8 @@ import numpy as np
 import pyarrow as pa
 import pydicom
 import rasterio
+import soundfile
+import soxr
 import yaml
 from numcodecs import blosc, lz4
 from PIL import Image as PILImage
@@ -176,6 +179,50 @@ def jp2_claiming(side: int) -> bytes:
     place = content.find(b"\xff\x4f\xff\x51") + 8
     struct.pack_into(">II", content, place, side, side)
     return patched(content, place + 16, ">II", side, side)
+
+
+def sound(kind: str, **options: object) -> bytearray:
+    """Return half a second of silence."""
+    stream = io.BytesIO()
+    soundfile.write(stream, np.zeros((4_000, 1)), 8_000, format=kind, **options)
+    return bytearray(stream.getvalue())
+
+
+def flac_claiming(frames: int) -> bytes:
+    """Return a FLAC that claims a number of frames, which are the last 36 of 64 bits at byte 18."""
+    content = sound("FLAC")
+    (told,) = struct.unpack_from(">Q", content, 18)
+    return patched(content, 18, ">Q", told >> 36 << 36 | frames)
+
+
+def film(kind: str, coding: str, **options: str) -> bytearray:
+    """Return a short grey video."""
+    stream = io.BytesIO()
+    with av.open(stream, "w", format=kind, options=options) as opened:
+        video = opened.add_stream(coding, rate=10)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(5):
+            opened.mux(video.encode(av.VideoFrame(64, 48, "yuv420p")))
+        opened.mux(video.encode())
+    return bytearray(stream.getvalue())
+
+
+def mp4_claiming(samples: int, *, size: int = 1) -> bytes:
+    """Return an MP4 whose table claims that many samples of one size, or of a size each if it is 0."""
+    content = film("mp4", "libx264")
+    return patched(content, content.rfind(b"stsz") + 8, ">II", size, samples)
+
+
+def fragment_claiming(samples: int) -> bytes:
+    """Return an MP4 in fragments, the first of which claims samples of which nothing is told."""
+    content = film("mp4", "libx264", movflags="frag_keyframe+empty_moov")
+    return patched(content, content.find(b"trun") + 4, ">II", 1, samples)
+
+
+def vp8_claiming(side: int) -> bytes:
+    """Return a WebM that says 64 x 48 pixels, and whose first frame says more."""
+    content = film("webm", "libvpx")
+    return patched(content, content.find(b"\x9d\x01\x2a") + 3, "<HH", side, side)
 
 
 def word_level(largest: int) -> bytes:
@@ -439,6 +486,32 @@ METADATA: dict[str, tuple[str, Callable[[], bytes]]] = {
     "literal of a power": ("literal", lambda: b"{'x': 9**9**9**9}"),
     "literal of a long text": ("literal", lambda: b"{'x': 'x' * 10**12}"),
 }
+SOUNDS: dict[str, Callable[[], bytes]] = {
+    "wav of 4 GB": lambda: patched(content := sound("WAV"), content.find(b"data") + 4, "<I", 2**32 - 2),
+    "rf64 of 2^63 bytes": lambda: patched(
+        content := sound("RF64"), content.find(b"ds64") + 16, "<Q", 2**63
+    ),
+    "wav of 4,294,967,295 frames a second": lambda: patched(sound("WAV"), 24, "<I", 2**32 - 1),
+    "wav of 65,535 channels": lambda: patched(sound("WAV"), 22, "<H", 65_535),
+    "wav of 10,000 chunks": lambda: bytes(sound("WAV")[:36]) + b"none\0\0\0\0" * 10_000,
+    "flac of 2^36 frames": lambda: flac_claiming(2**36 - 1),
+    "aiff": lambda: bytes(sound("AIFF")),
+    "mp3": lambda: bytes(sound("MP3")),
+}
+VIDEOS: dict[str, Callable[[], bytes]] = {
+    "mp4 of 2^28 samples of a byte": lambda: mp4_claiming(2**28),
+    "mp4 of 2^31 sizes": lambda: mp4_claiming(2**31, size=0),
+    "mp4 of a fragment of 2^28 samples": lambda: fragment_claiming(2**28),
+    "mp4 of 200,000 boxes": lambda: bytes(film("mp4", "libx264")) + b"\0\0\0\x08free" * 200_000,
+    "mp4 of boxes in boxes": lambda: (
+        bytes(film("mp4", "libx264")[:32])
+        + b"".join(struct.pack(">I4s", 8 * (10_000 - each), b"moov") for each in range(10_000))
+    ),
+    "webm of 16,383 x 16,383": lambda: vp8_claiming(16_383),
+    "playlist": lambda: b"#EXTM3U\n#EXTINF:9,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
+    "list of files": lambda: b"ffconcat version 1.0\nfile /etc/passwd\n",
+    "avi": lambda: bytes(film("avi", "mpeg4")),
+}
 # Files with holes: they take no room.
 HOLES = {
     "npy of 100 GB": "x.npy", "image of 100 GB": "x.png", "state of 100 GB": "x.json",
@@ -446,7 +519,8 @@ HOLES = {
 }  # fmt: skip
 BOMBS = {
     **{name: make for name, (_, make) in STORES.items()},
-    **IMAGES, **RASTERS, **ARRAYS, **ARCHIVES, **VOLUMES, **TABLES, **STATES, **TOKENIZERS,
+    **IMAGES, **RASTERS, **ARRAYS, **ARCHIVES, **VOLUMES, **SOUNDS, **VIDEOS, **TABLES, **STATES,
+    **TOKENIZERS,
     **{name: make for name, (_, make) in METADATA.items()},
 }  # fmt: skip
 
@@ -481,6 +555,12 @@ def read(name: str, folder: Path) -> object:
         return mf.Dataset({"x": [str(path)]}, inputs=field)[0]
     if name in VOLUMES:
         return mf.Dataset({"x": [str(path)]}, inputs=mf.Volume("x", 4, max_bytes=2**28))[0]
+    if name in SOUNDS:
+        # Its end, so that it does not help that there is a beginning.
+        field = mf.Audio("x", rate=8_000, length=100, truncating="pre")
+        return mf.Dataset({"x": [str(path)]}, inputs=field)[0]
+    if name in VIDEOS:
+        return mf.Dataset({"x": [str(path)]}, inputs=mf.Video("x", 3, 16, max_pixels=2**20))[0]
     if name in ARCHIVES:
         return mf.Dataset({"x": [f"{path}::x"]}, inputs=mf.Array("x", (4, 4)))[0]
     return mf.Dataset({"x": [str(path)]}, inputs=mf.Array("x", (None, 4), pad_to=4))[0]
@@ -520,7 +600,8 @@ def child(name: str, folder: Path) -> None:
 def main(folder: str) -> None:
     """Read all bombs, one after the other."""
     # What is imported when it is first named had better be there before it is measured.
-    _ = mf.Array, mf.Dataset, mf.Image, mf.Numeric, mf.Raster, mf.Text, mf.Volume, google_crc32c, yaml
+    _ = mf.Array, mf.Audio, mf.Dataset, mf.Image, mf.Numeric, mf.Raster, mf.Text, mf.Video, mf.Volume
+    _ = google_crc32c, soxr, yaml
     for name in (*BOMBS, *HOLES):
         number = os.fork()
         if not number:

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import av
 import duckdb
 import h5py
 import nibabel
@@ -32,6 +33,7 @@ import pydicom
 import rasterio
 import scipy.io
 import simplejpeg
+import soundfile
 import xxhash
 import yaml
 import zarr
@@ -273,6 +275,85 @@ def sealed_png(content: bytes) -> bytes:
         sealed += content[place : place + 4] + body + zlib.crc32(body).to_bytes(4)
         place = end + 4
     return sealed + content[place:]
+
+
+class Recording(Sample):
+    """A format of sounds."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        super().__init__(folder)
+        self.kind = kind
+        self.prepare()
+
+    def field(self) -> object:
+        return mf.Audio("x", rate=8_000, length=3_000)
+
+    def whole(self) -> list[bytes]:
+        time = np.arange(4_000) / 8_000
+        wave = np.sin(2 * np.pi * 440 * time)[:, None] * [0.5, 0.3]
+        codings = {
+            "WAV": ["PCM_16", "FLOAT", "IMA_ADPCM", "ULAW"],
+            "RF64": ["PCM_24", "PCM_16"],
+            "FLAC": ["PCM_16", "PCM_24"],
+            "OGG": ["VORBIS", "OPUS"],
+        }
+        return [
+            self.saved(wave[:, :channels], rate, coding)
+            for coding in codings[self.kind]
+            for channels, rate in ((1, 8_000), (2, 16_000))
+        ]
+
+    def saved(self, wave: np.ndarray, rate: int, coding: str) -> bytes:
+        """Return a sound as a file."""
+        stream = io.BytesIO()
+        soundfile.write(stream, wave, rate, coding, format=self.kind)
+        return stream.getvalue()
+
+    def seal(self, content: bytes) -> bytes:
+        return sealed_ogg(content) if self.kind == "OGG" else content
+
+
+def sealed_ogg(content: bytes) -> bytes:
+    """Return an Ogg whose pages have the checksums that they should."""
+    pages = content.split(b"OggS")
+    sealed = pages[0]
+    for each in pages[1:]:
+        page = b"OggS" + each[:18] + bytes(4) + each[22:]
+        checksum = 0
+        for byte in page:
+            checksum ^= byte << 24
+            for _ in range(8):
+                checksum = checksum << 1 ^ (0x104C11DB7 if checksum >> 31 else 0)
+        sealed += page[:22] + checksum.to_bytes(4, "little") + page[26:]
+    return sealed
+
+
+class Film(Sample):
+    """A format of videos."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        super().__init__(folder)
+        self.kind = kind
+        self.prepare()
+
+    def field(self) -> object:
+        return mf.Video("x", frames=3, size=16, max_pixels=MAX_PIXELS)
+
+    def whole(self) -> list[bytes]:
+        codings = {"mp4": ["libx264", "libx265", "mpeg4"], "webm": ["libvpx", "libvpx-vp9"]}
+        return [self.saved(coding) for coding in codings[self.kind]]
+
+    def saved(self, coding: str) -> bytes:
+        """Return a short video as a file."""
+        stream = io.BytesIO()
+        with av.open(stream, "w", format=self.kind) as film:
+            video = film.add_stream(coding, rate=10, options={"x265-params": "log-level=none"})
+            video.width, video.height, video.pix_fmt, video.gop_size = 64, 48, "yuv420p", 4
+            for number in range(9):
+                pixels = np.roll(photo(48, 64), 3 * number, axis=1)
+                film.mux(video.encode(av.VideoFrame.from_ndarray(pixels)))
+            film.mux(video.encode())
+        return stream.getvalue()
 
 
 class Npy(Sample):
@@ -824,6 +905,9 @@ class Shard(Format):
 FORMATS: dict[str, Callable[[Path], Format]] = {
     **{kind: lambda folder, kind=kind: Picture(folder, kind) for kind in
        ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")},
+    **{f"sound, {kind}": lambda folder, kind=kind: Recording(folder, kind) for kind in
+       ("WAV", "RF64", "FLAC", "OGG")},
+    **{f"video, {kind}": lambda folder, kind=kind: Film(folder, kind) for kind in ("mp4", "webm")},
     "npy": Npy,
     "npz": Npz,
     ".nii": lambda folder: Nifti(folder, ".nii"),

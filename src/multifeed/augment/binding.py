@@ -13,6 +13,7 @@ from multifeed.augment.mix import Mix, bind_mixes
 from multifeed.augment.pipeline import Augmentation, Clean, by_columns
 from multifeed.errors import DeclarationError, MultifeedWarning, lines
 from multifeed.fields.base import Base, Derived, Field, Reader
+from multifeed.fields.mask import Mask
 from multifeed.fields.same import Same
 from multifeed.structure import Structure, flat
 
@@ -45,7 +46,7 @@ def augmented(
     for each in transforms:
         for name in each.fields if not isinstance(each, Mix) else ():
             each.check(name, bases[name].spec)
-            _check_use(each, name, bases[name], fields[name])
+            _check_use(each, name, bases[name], fields)
     _warn_of_masks(transforms, bases, structure)
     specs = {name: reader.spec for name, reader in readers.items()}
     specs |= {name: base.final for name, base in bases.items()}
@@ -63,8 +64,8 @@ def augmented(
     return readers, Augmentation(transforms, bases, copies, mixings, unmixed, columns)
 
 
-def _check_use(transform: Transform, name: str, base: Base, field: Field) -> None:
-    """Raise if what a transform does makes no sense for a field of this kind."""
+def _check_use(transform: Transform, name: str, base: Base, fields: Mapping[str, Field]) -> None:
+    """Raise if what a transform does makes no sense for a field of this kind, among all fields."""
     kind = type(transform).__name__
     if transform.makes_colors and base.interpolation == "nearest":
         raise DeclarationError(
@@ -74,12 +75,13 @@ def _check_use(transform: Transform, name: str, base: Base, field: Field) -> Non
                 f"Name the pictures alone in {kind}; geometry may name them together.",
             )
         )
-    if transform.moves_items and field.pads is not None:
+    masks = [other for other, each in fields.items() if isinstance(each, Mask) and each.of == name]
+    if transform.moves_items and masks:
         raise DeclarationError(
             lines(
-                f"{kind} moves items to where padding stood, and {name!r} is padded: its mf.Mask would "
-                "be wrong.",
-                "Shift sequences of one length, or move them in preprocess= before they are padded.",
+                f"{kind} moves items to where padding stood, and {name!r} is padded: its mask "
+                f"{masks[0]!r} would be wrong.",
+                "Leave the mask out, or move the items in preprocess= before they are padded.",
             )
         )
 
