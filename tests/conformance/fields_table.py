@@ -10,17 +10,17 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import av
 import h5py
 import nibabel
-import av
 import numpy as np
 import pyarrow as pa
 import pydicom
 import rasterio
 import scipy.io
 import simplejpeg
-import zarr
 import soundfile
+import zarr
 from PIL import Image as PILImage
 from skimage import data as photographs
 from tokenizers import Tokenizer
@@ -288,6 +288,8 @@ def dicom_series(folder: Path) -> Columns:
             found.PixelData = (found.pixel_array + np.int16(10 * number)).tobytes()
             found.save_as(series / f"{(place + number) % 3}")
     return {"series": [f"series{number}" for number in range(COUNT)]}
+
+
 @cache
 def sounds(kind: str) -> list[bytes]:
     """Return chords of two channels, each of another length and rate, as files."""
@@ -552,6 +554,7 @@ EXAMPLES = [
         "array-nested-lists",
         mf.Array("values", (None, 2), pad_to=3),
         memory([[[row, item] for item in range(row)] for row in range(COUNT)]),
+    ),
     Example(
         "audio-wav-stereo",
         mf.Audio("file", rate=8_000, length=1_500, mono=False, channels=2),
