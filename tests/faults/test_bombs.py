@@ -118,6 +118,7 @@ KINDS = {
 
 
 @pytest.mark.timeout(700)
+@pytest.mark.xdist_group("bombs")
 @pytest.mark.parametrize("name", [*bombs.BOMBS, *bombs.HOLES])
 def test_a_bomb_is_refused_before_it_costs_anything(name: str, told: dict[str, dict[str, Any]]) -> None:
     """Rows 25 and 27: by an error of ours; in little memory; for a reason that its header tells."""
