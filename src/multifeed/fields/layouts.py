@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -318,7 +319,9 @@ class Files(Layout):
         )
         there = np.arange(len(source)) if is_null is None else np.flatnonzero(~is_null)
         if len(there):
-            reader.require(int(there[0]))
+            # What is wrong with that name is told when it is read.
+            with suppress(BadValue):
+                reader.require(int(there[0]))
         return reader, is_null
 
 
