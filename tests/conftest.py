@@ -9,9 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simplejpeg
+from hypothesis import settings
 from skimage import data as photographs
 
 import multifeed as mf
+
+# No test is decided by time.
+settings.register_profile("calm", deadline=None)
+settings.load_profile("calm")
 
 
 def pytest_collection_finish() -> None:

@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multifeed.documents import DEEPEST, parse
@@ -53,7 +53,6 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
 values = st.recursive(scalars, lambda each: st.lists(each) | st.dictionaries(texts, each), max_leaves=9)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(texts, values))
 def test_what_python_writes_is_read(value: dict[str, Any]) -> None:
     """Whatever json.dumps writes, and repr of what is finite, comes back."""
@@ -66,7 +65,6 @@ def test_what_python_writes_is_read(value: dict[str, Any]) -> None:
 plain = st.text(st.characters(codec="ascii", min_codepoint=32, max_codepoint=126))
 
 
-@settings(deadline=None)
 @given(st.dictionaries(plain, st.none() | st.booleans() | st.integers() | plain | st.lists(plain)))
 def test_json_is_yaml(value: dict[str, Any]) -> None:
     """What is written as JSON is the same when it is read as YAML."""
