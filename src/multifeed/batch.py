@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from multifeed.meter import Meter, Spent
 from multifeed.spec import Spec
 from multifeed.spot import Spot
 from multifeed.structure import Structure
+
+if TYPE_CHECKING:
+    from multifeed.remote.ahead import Claim
 
 Array = np.ndarray[Any, Any]
 Buffers = dict[str, Array]
@@ -111,8 +114,37 @@ class Plan:
             shot: The draws of their slots, where fields are augmented.
         """
         meter = Meter(self.specs)
+        claim = self.begin(rows, lambda: shot)
         self.fill_columns(rows, out, 0, len(rows), meter, shot)
         self.fill_samples(rows, out, 0, len(rows), meter, shot, Spot())
+        del claim
+
+    def begin(self, rows: Array, shot_of: Callable[[], Shot | None]) -> Claim | None:
+        """Ask storage far away for all that these rows, ``int64[n]``, are made from.
+
+        Args:
+            rows: The rows.
+            shot_of: Returns the draws of their slots, asked where fields are mixed: partners are needed
+                too.
+
+        Returns:
+            What the requests last as long as; None if nothing is far away.
+        """
+        readers = list(self._per_sample.items())
+        if self.augmentation is not None:
+            readers += [(name, each.reader) for name, each in self.augmentation.pipelines.items()]
+        requests = [request for _, reader in readers for request in reader.requests(rows)]
+        if not requests:
+            return None
+        from multifeed.remote import ahead
+
+        mixings = () if self.augmentation is None else self.augmentation.mixings
+        shot = shot_of() if mixings else None
+        if shot is not None:
+            for mixing in mixings:
+                partners = np.asarray(shot.draws[mixing.number]["partner"][: len(rows)], np.int64)
+                requests += [request for _, reader in readers for request in reader.requests(partners)]
+        return ahead.begin(requests)
 
     def tell(self, row: int, field: int) -> str:
         """Say in words what a `Spot` tells: which field of which sample is read, and from what file."""

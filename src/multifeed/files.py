@@ -246,11 +246,16 @@ def _read_at(handle: int, start: int, count: int) -> bytes:
 def refuse_unless_under(top: str, path: str) -> None:
     """Raise if a path leads out of the folder of its table; links have been followed."""
     if not path.startswith(os.path.join(top, "")):
-        raise BadValue(
-            f"leads out of the folder of its table, {top!r}",
-            "File names from a table file stay under its folder: pass root= to mf.Dataset to move "
-            "that folder, or allow_outside=True if you trust the table.",
-        )
+        raise leads_out(top)
+
+
+def leads_out(top: str) -> BadValue:
+    """Return the fact that a name leads out of the folder of its table."""
+    return BadValue(
+        f"leads out of the folder of its table, {top!r}",
+        "File names from a table file stay under its folder: pass root= to mf.Dataset to move "
+        "that folder, or allow_outside=True if you trust the table.",
+    )
 
 
 def _place_of(handle: int, path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 
 from multifeed.errors import BadValue
 from multifeed.folder import Folder
+from multifeed.remote.uri import Request
 from multifeed.table import Columns
 
 if TYPE_CHECKING:
@@ -165,6 +167,40 @@ class Source(Rows):
         return Folder(start, confined, self.home)
 
 
+class Requests:
+    """What the names in a column ask storage far away for, where each names a file that is read whole.
+
+    Whether a column is one of such names is told by the first of them.
+
+    Args:
+        cells: The names.
+        folder: Where they start.
+        name_of: Returns the name of the file that a cell stands for.
+    """
+
+    def __init__(self, cells: Cells, folder: Folder | None, name_of: Callable[[str], str] = str) -> None:
+        self._cells, self._folder, self._name_of = cells, folder, name_of
+        self._is_far = False
+        if folder is not None:
+            with suppress(BadValue, UnicodeDecodeError):
+                first = cells.first()
+                self._is_far = first is not None and folder.request(name_of(first)) is not None
+
+    def __call__(self, rows: NDArray) -> list[Request]:
+        """Return those of some rows, ``int64[n]``."""
+        found: list[Request] = []
+        if not self._is_far or self._folder is None:
+            return found
+        for row in rows.tolist():
+            # What is wrong with a name is said when it is read.
+            with suppress(BadValue):
+                name = self._cells[row]
+                request = None if name is None else self._folder.request(self._name_of(name))
+                if request is not None:
+                    found.append(request)
+        return found
+
+
 def as_arrow(values: NDArray) -> pa.Array:
     """Return an array, ``[n]``, as an Arrow array, without a copy where that is possible."""
     # Arrow takes numbers in the machine's own byte order alone.
@@ -197,6 +233,11 @@ class Cells:
                 f"{error.start} bytes)",
                 "Write the table again with UTF-8 text.",
             ) from error
+
+    def first(self) -> Any:
+        """Return the first value of the column; None if there is none in its first chunk."""
+        chunk = self._column.chunk(0) if self._column.num_chunks else []
+        return next((value for value in (each.as_py() for each in chunk[:1_000]) if value), None)
 
     def is_null(self) -> NDArray | None:
         """Return ``bool[n]``, True where a row has no value; None if all have one."""
