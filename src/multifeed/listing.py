@@ -244,7 +244,9 @@ class _Far(_Tree):
         self._held: dict[str, tuple[set[str], set[str]]] = {}
         self.has_any = bool(found)
         for each in found:
-            self._add(root, each.path)
+            # Consoles write an empty object for a folder that was made by hand.
+            is_folder = not each.size and "." not in each.path.rpartition("/")[2]
+            self._add(root, f"{each.path}/" if is_folder else each.path)
 
     def _add(self, root: str, path: str) -> None:
         *folders, name = path.split("/")
@@ -252,7 +254,6 @@ class _Far(_Tree):
         for part in folders:
             self._held.setdefault(folder, (set(), set()))[0].add(part)
             folder += f"{part}/"
-        # Consoles write an empty object for a folder that was made by hand.
         if name:
             self._held.setdefault(folder, (set(), set()))[1].add(name)
 

@@ -170,7 +170,7 @@ class Source(Rows):
 class Requests:
     """What the names in a column ask storage far away for, where each names a file that is read whole.
 
-    Whether a column is one of such names is told by the first of them.
+    A column is taken for one of names near by if the first of them is.
 
     Args:
         cells: The names.
@@ -180,16 +180,16 @@ class Requests:
 
     def __init__(self, cells: Cells, folder: Folder | None, name_of: Callable[[str], str] = str) -> None:
         self._cells, self._folder, self._name_of = cells, folder, name_of
-        self._is_far = False
+        self._is_near = folder is None
         if folder is not None:
             with suppress(BadValue, UnicodeDecodeError):
                 first = cells.first()
-                self._is_far = first is not None and folder.request(name_of(first)) is not None
+                self._is_near = first is not None and folder.request(name_of(first)) is None
 
     def __call__(self, rows: NDArray) -> list[Request]:
         """Return those of some rows, ``int64[n]``."""
         found: list[Request] = []
-        if not self._is_far or self._folder is None:
+        if self._is_near or self._folder is None:
             return found
         for row in rows.tolist():
             # What is wrong with a name is said when it is read.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import errno
 import os
 import random
 import threading
@@ -43,7 +44,7 @@ class _Io:
     def __init__(self) -> None:
         self.process = os.getpid()
         self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="multifeed-io", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="far-away", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -216,9 +217,10 @@ async def _again(act: Callable[[asyncio.Timeout], Coroutine[Any, Any, T]], bytes
         wait = max(_chance.uniform(longest / 2, longest), min(failed.after_s, _MOST_AFTER_S))
         passed = _now() - begun
         if passed + wait > _allowed_s(bytes_so_far()):
+            # No fault of the sample: see `policy`.
             raise BadValue(
                 f"{failed.reason} ({tries:,} tries in {passed:.0f} s)", failed.remedy
-            ) from failed.__cause__
+            ) from OSError(errno.EHOSTUNREACH, failed.reason)
         await asyncio.sleep(wait)
 
 
@@ -281,7 +283,7 @@ class RemoteFile(File):
     def read(self, start: int = 0, count: int | None = None) -> bytes:
         count = max(0, self.size - start) if count is None else count
         refuse_beyond(start, count, self.size)
-        if start + count <= len(self._head):
+        if not count or start + count <= len(self._head):
             return self._head[start : start + count]
         at = self._request.start + start
         got = run(fetch(self._store, replace(self._request, start=at, count=count)))

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -28,6 +29,9 @@ _MOST_REDIRECTS = 5
 # What a server says of its own state, and not of the file.
 _MAY_PASS = (408, 425, 429, 500, 502, 503, 504)
 _OBJECTS = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")
+
+# What fsspec reads files of this machine by, whatever kind they are of.
+_OF_THIS_MACHINE = ("file", "local", "asynclocal", "generic", "git", "dask", "dvc")
 
 CREDENTIALS = {
     "s3": "Set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and AWS_REGION; of a public "
@@ -276,7 +280,7 @@ class _Objects(Store):
         # Of some it raises Python's own.
         self._failures = (self._errors.BaseError, OSError, ValueError)
         stores = package("obstore.store", extra="cloud", of=of)
-        self._scheme = "s3" if scheme == "s3a" else scheme if scheme == "gs" else "az"
+        self._scheme = {"s3a": "s3", "s3": "s3", "gs": "gs"}.get(scheme, "az")
         options: dict[str, Any] = {
             # Where the endpoint is one without TLS, somebody has said so.
             "client_options": {
@@ -390,10 +394,13 @@ class _Other(Store):
         fsspec = package("fsspec", extra="cloud", of=f"a path of {scheme}://")
         self._root = root
         try:
-            if "::" in root:
-                raise ValueError("one inside another is not read")
+            kind = fsspec.get_filesystem_class(scheme)
+            # Archives, caches and the like: what they stand on would be files of this machine.
+            stands_on = {"fo", "target_protocol"} & set(signature(kind.__init__).parameters)
+            if stands_on or scheme in _OF_THIS_MACHINE or getattr(kind, "local_file", False):
+                raise ValueError("it stands on another one")
             self._files, _ = fsspec.url_to_fs(root)
-        except (ImportError, ValueError, TypeError) as error:
+        except (ImportError, ValueError, TypeError, OSError) as error:
             raise DeclarationError(
                 lines(
                     f"a path of {scheme}:// cannot be opened: {_short(error)}.",
