@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+# Seconds that a request waits for others to come.
+_LONGEST_S = 20.0
+
 
 class Web:
     """A web server.
@@ -26,10 +29,11 @@ class Web:
         self.files: dict[str, bytes] = {}
         self.faults: dict[str, list[Any]] = {}
         self.headers: dict[str, dict[str, str]] = {}
-        self.delay_s = 0.0
-        # What was asked for: path and range, in order; and how many at a time, at most.
+        # What was asked for: path and range, in order.
         self.asked: list[tuple[str, str]] = []
-        self.most, self._now = 0, 0
+        # Nothing is answered before so many requests are under way at a time, once; or for a while.
+        self.least, self.opened = 0, threading.Event()
+        self._now = 0
         self._counting = threading.Lock()
         self.ends = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -51,7 +55,8 @@ class Web:
         """Count a request under way."""
         with self._counting:
             self._now += 1
-            self.most = max(self.most, self._now)
+            if self._now >= self.least:
+                self.opened.set()
         try:
             yield
         finally:
@@ -80,8 +85,7 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
             web.asked.append((self.path, asked))
             faults = web.faults.get(path, [])
             fault = faults.pop(0) if faults else None
-            if web.delay_s:
-                time.sleep(web.delay_s)
+            web.opened.wait(_LONGEST_S)
             if isinstance(fault, int):
                 self._head(fault, 0, web.headers.get(path, {}))
             elif path not in web.files:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -130,21 +131,16 @@ class Plan:
         Returns:
             What the requests last as long as; None if nothing is far away.
         """
-        readers = list(self._per_sample.items())
+        readers = list(self._per_sample.values())
+        mixings: Sequence[Mixing] = ()
         if self.augmentation is not None:
-            readers += [(name, each.reader) for name, each in self.augmentation.pipelines.items()]
-        requests = [request for _, reader in readers for request in reader.requests(rows)]
-        if not requests:
-            return None
-        from multifeed.remote import ahead
-
-        mixings = () if self.augmentation is None else self.augmentation.mixings
+            readers += [each.reader for each in self.augmentation.pipelines.values()]
+            mixings = self.augmentation.mixings
         shot = shot_of() if mixings else None
         if shot is not None:
-            for mixing in mixings:
-                partners = np.asarray(shot.draws[mixing.number]["partner"][: len(rows)], np.int64)
-                requests += [request for _, reader in readers for request in reader.requests(partners)]
-        return ahead.begin(requests)
+            partners = [shot.draws[each.number]["partner"][: len(rows)] for each in mixings]
+            rows = np.concatenate([rows, *partners]).astype(np.int64)
+        return ask_ahead(readers, rows)
 
     def tell(self, row: int, field: int) -> str:
         """Say in words what a `Spot` tells: which field of which sample is read, and from what file."""
@@ -470,6 +466,22 @@ class Plan:
             file=file,
             reason=f"raises {type(error).__name__}: {error}",
         )
+
+
+def ask_ahead(readers: Iterable[PerSample], rows: Array) -> Claim | None:
+    """Ask storage far away for what these rows, ``int64[n]``, are made from.
+
+    Returns:
+        What the requests last as long as; None if nothing is far away.
+    """
+    asked = [reader.requests(rows) for reader in readers]
+    # Row by row, as they will be read.
+    requests = [each for row in zip_longest(*asked) for each in row if each is not None]
+    if not requests:
+        return None
+    from multifeed.remote import ahead
+
+    return ahead.begin(requests)
 
 
 def bad_sample(

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from multifeed.batch import chunks
+from multifeed.batch import ask_ahead, chunks
 from multifeed.cache.digest import UnknownCodeError, decoding_code, digest, digest_column, new_hash
 from multifeed.cache.layouts import JPEG_QUALITY, LAYOUTS, packing_of
 from multifeed.cache.rows import Cached, digest_field
@@ -46,8 +46,12 @@ from multifeed.fields.shared import at_least_one, one_of
 from multifeed.files import sync_folder
 from multifeed.keys import Keys
 from multifeed.progress import bars_on_terminal
+from multifeed.remote.uri import is_uri
 from multifeed.workers.cpus import usable_cpus
 from multifeed.workers.threads import Job, OrderedThreads
+
+if TYPE_CHECKING:
+    from multifeed.remote.ahead import Claim
 
 _log = logging.getLogger("multifeed")
 
@@ -292,7 +296,7 @@ def _starts(rows: Rows, column: str) -> list[str]:
 
 
 def _real(source: Source, name: str) -> str:
-    return os.path.realpath(os.path.join(source.home or "", name))
+    return name if is_uri(name) else os.path.realpath(os.path.join(source.home or "", name))
 
 
 class _Build:
@@ -387,13 +391,14 @@ class _Build:
             try:
                 with suppress(StopIteration):
                     while True:
-                        number, batch, memory = self._batch(*engine.get())
+                        number, values, memory, claim = engine.get()
+                        batch = self._batch(number, values)
                         if self._max_bytes is not None and taken + shard_bytes(batch) > self._max_bytes:
                             self._tell_full(rows)
                             return
                         taken += write_shard(store.folder, number, batch)
                         rows += batch.num_rows
-                        del batch
+                        del batch, values, claim
                         self._spare.append(memory)
             finally:
                 # It does not wait for what the threads are reading: that may be on a slow network.
@@ -444,7 +449,7 @@ class _Build:
 
     def _jobs(
         self, store: Store, missing: Sequence[int], advance: Callable[[int], None]
-    ) -> Iterator[Job[tuple[int, list[Values], list[NDArray | None]]]]:
+    ) -> Iterator[Job[tuple[int, list[Values], list[NDArray | None], Claim | None]]]:
         """Yield each shard as a job: one task for each run of rows."""
         for number in missing:
             start = number * store.per_shard
@@ -456,8 +461,10 @@ class _Build:
             ]
             runs = chunks(count, -(-count // _RUN))
             tasks = [partial(self._decode, values, start, *run, advance) for run in runs]
-            yield Job((number, values, memory), tasks)
-            del values, memory, tasks
+            # What is asked for ahead lasts as long as the job.
+            claim = ask_ahead([each.reader for each in self._chosen], np.arange(start, start + count))
+            yield Job((number, values, memory, claim), tasks)
+            del values, memory, tasks, claim
 
     def _room(self, rows: int) -> list[NDArray | None]:
         return [
@@ -487,9 +494,7 @@ class _Build:
                     into.raw[place] = 0
         advance(stop - start)
 
-    def _batch(
-        self, number: int, values: Sequence[Values], memory: list[NDArray | None]
-    ) -> tuple[int, pa.RecordBatch, list[NDArray | None]]:
+    def _batch(self, number: int, values: Sequence[Values]) -> pa.RecordBatch:
         """Return a shard as Arrow has it."""
         start = number * self._store.per_shard
         rows = np.arange(start, start + len(values[0].valid))
@@ -501,7 +506,7 @@ class _Build:
         batch = pa.record_batch(columns)
         about = {"layout": self._layout, "rows": self._store.count}
         schema = schema_of(batch, [each.kept for each in values], about)
-        return number, pa.record_batch(batch.columns, schema=schema), memory
+        return pa.record_batch(batch.columns, schema=schema)
 
 
 def _keep(reader: PerSample, row: int, home: str, into: Values, place: int, out: NDArray | None) -> bool:
@@ -509,7 +514,8 @@ def _keep(reader: PerSample, row: int, home: str, into: Values, place: int, out:
     if reader.fill(row) is not None or out is None:
         return False
     file = reader.file(row)
-    if file is not None:
+    # One far away is not asked again whether it has changed: that would cost what reading it does.
+    if file is not None and not is_uri(file):
         # Before it is read: if it changes meanwhile, what is kept is older than the file, and stale.
         file = os.path.join(home, file)
         into.sizes[place], into.mtimes[place] = size_and_time(file)

@@ -17,6 +17,8 @@ from multifeed.remote.uri import Request, parts_of
 
 # Bytes that are there, or on their way, and that nobody has read yet.
 MOST_BYTES = 2**28
+# Seconds between two looks at whether there is room.
+_LOOK_S = 0.05
 
 
 class _Entry:
@@ -32,6 +34,10 @@ class _Entry:
         self.request = request
         # How many claims there are on it, and how many of those have taken what came.
         self.claims = self.taken = 0
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Be as if it had not been asked for yet."""
         self.future: Future[bytes] = Future()
         self.task: asyncio.Task[None] | None = None
         self.bytes = 0
@@ -60,7 +66,8 @@ class Claim:
 class Ahead:
     """Requests under way in this process, some of them at a time, and what they have brought.
 
-    What has come is held until each claim on it has taken it, or was dropped.
+    What has come is held until each claim on it has taken it, or was dropped; if there is no room, it is
+    asked for again.
     """
 
     def __init__(self) -> None:
@@ -97,22 +104,21 @@ class Ahead:
             entry = self._entries.get(request)
             if entry is None:
                 return None
-            if entry.task is None and not entry.future.done():
-                # It has yet to be begun, and who asks here can do it at once.
-                self._forget(entry)
-                return None
             entry.taken += 1
-        if not entry.future.done() and not entry.is_wanted:
+            future, wanted = entry.future, entry.wanted
+        if not future.done() and not entry.is_wanted:
             entry.is_wanted = True
-            self._loop.call_soon_threadsafe(entry.wanted.set)
+            self._loop.call_soon_threadsafe(self._hurry, entry, wanted)
         try:
-            return entry.future.result()
+            return future.result()
         except CancelledError:
             return None
         finally:
             with self._lock:
                 if entry.taken >= entry.claims:
                     self._forget(entry)
+                elif self._held > MOST_BYTES and entry.future is future:
+                    self._postpone(entry)
 
     def give_up(self, entries: list[_Entry]) -> None:
         """Take claims back; takes no lock."""
@@ -145,43 +151,65 @@ class Ahead:
             self._loop.call_soon_threadsafe(entry.task.cancel)
         self._loop.call_soon_threadsafe(self._start)
 
+    def _postpone(self, entry: _Entry) -> None:
+        """Let what has come go, to be asked for again for those who have yet to take it."""
+        self._held -= entry.bytes
+        entry.begin_anew()
+        self._waiting.append(entry)
+
     def _start(self) -> None:
         """Begin as many requests as there is room for; in the loop."""
         with self._lock:
             while self._waiting and self._running < MOST_REQUESTS and self._held < MOST_BYTES:
-                entry = self._waiting.popleft()
-                if self._entries.get(entry.request) is entry:
-                    self._running += 1
-                    entry.task = self._loop.create_task(self._fetch(entry))
+                self._run(self._waiting.popleft())
+
+    def _hurry(self, entry: _Entry, wanted: asyncio.Event) -> None:
+        """Begin a request that somebody waits for, room or not; in the loop."""
+        wanted.set()
+        with self._lock:
+            self._run(entry)
+
+    def _run(self, entry: _Entry) -> None:
+        # It may have been given up since, or begun by whoever could not wait.
+        if self._entries.get(entry.request) is entry and entry.task is None:
+            self._running += 1
+            entry.task = self._loop.create_task(self._fetch(entry))
 
     async def _fetch(self, entry: _Entry) -> None:
+        future = entry.future
+
         async def admit(count: int) -> None:
             """Wait until there is room, unless somebody waits for this very file."""
             while self._held and self._held + count > MOST_BYTES and not entry.is_wanted:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(entry.wanted.wait(), 0.05)
-            with self._lock:
-                self._held += count - entry.bytes
-                entry.bytes = count
+                    await asyncio.wait_for(entry.wanted.wait(), _LOOK_S)
+            self._hold(entry, count)
 
         try:
             request = entry.request
             got = await fetch(store_of(parts_of(request.uri).root), request, admit)
             data = all_of(got, request.count)
-            with self._lock:
-                self._held += len(data) - entry.bytes
-                entry.bytes = len(data)
-            entry.future.set_result(data)
-        except asyncio.CancelledError:
-            entry.future.cancel()
-        except BaseException as error:
-            entry.future.set_exception(error)
-        with self._lock:
+            self._hold(entry, len(data))
             self._running -= 1
-            if self._entries.get(entry.request) is not entry:
+            future.set_result(data)
+        except asyncio.CancelledError:
+            self._running -= 1
+            self._hold(entry, 0)
+            future.cancel()
+        except BaseException as error:
+            self._running -= 1
+            self._hold(entry, 0)
+            future.set_exception(error)
+        with self._lock:
+            if self._entries.get(entry.request) is not entry and entry.future is future:
                 self._held -= entry.bytes
                 entry.bytes = 0
         self._start()
+
+    def _hold(self, entry: _Entry, count: int) -> None:
+        with self._lock:
+            self._held += count - entry.bytes
+            entry.bytes = count
 
 
 _ahead: list[tuple[int, Ahead]] = []
