@@ -188,7 +188,7 @@ class Ahead:
         try:
             request = entry.request
             got = await fetch(store_of(parts_of(request.uri).root), request, admit)
-            data = all_of(got, request.count)
+            data = all_of(got, request)
             self._hold(entry, len(data))
             self._running -= 1
             future.set_result(data)
@@ -248,4 +248,4 @@ def read(request: Request) -> bytes:
     if data is not None:
         return data
     got = run(fetch(store_of(parts_of(request.uri).root), request))
-    return all_of(got, request.count)
+    return all_of(got, request)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from multifeed.errors import BadValue
-from multifeed.files import MAX_FILE_BYTES, REPLACE, File, refuse_beyond
+from multifeed.files import LIST_AGAIN, MAX_FILE_BYTES, REPLACE, File, refuse_beyond, stamp_of
 from multifeed.remote.stores import Answer, Listed, Passing, Store, close_session, store_of
 from multifeed.remote.uri import Request, parts_of
 
@@ -114,6 +114,11 @@ class Got:
     def data(self) -> bytes:
         """All bytes."""
         return bytes(self._chunks[0]) if len(self._chunks) == 1 else b"".join(self._chunks)
+
+    @property
+    def version(self) -> str:
+        """What `File.stamp` is of it; empty if the server does not tell."""
+        return "" if self.stamp is None else stamp_of(f"{self.size} {self.stamp}")
 
     @property
     def at(self) -> int:
@@ -242,16 +247,18 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def all_of(got: Got, count: int | None) -> bytes:
-    """Return what has come, which must be `count` bytes.
+def all_of(got: Got, request: Request) -> bytes:
+    """Return what has come, which must be all that was asked for.
 
     Raises:
-        BadValue: If the file ended before.
+        BadValue: If the file ended before, or is not what it was when its parts were listed.
     """
-    if count is not None and got.bytes < count:
+    if request.stamp and got.version and request.stamp != got.version:
+        raise BadValue("has changed since its parts were listed", LIST_AGAIN)
+    if request.count is not None and got.bytes < request.count:
         raise BadValue(
-            f"ends after {got.at:,} bytes, where {count:,} are to be read from byte {got.start:,} on",
-            REPLACE,
+            f"ends after {got.at:,} bytes, where a part of it reaches to {got.start + request.count:,}",
+            LIST_AGAIN,
         )
     return got.data
 
@@ -268,29 +275,29 @@ class RemoteFile(File):
 
     def __init__(self, request: Request) -> None:
         self._request, self._store = request, store_of(parts_of(request.uri).root)
-        self._head, self._stamp = b"", None
+        self._head = b""
         if request.count is not None:
-            super().__init__(request.count)
+            super().__init__(request.count, request.stamp)
             return
         # The answer tells the size as well, and headers of formats lie at the beginning.
         got = run(fetch(self._store, replace(request, count=_BLOCK)))
         if not got.has_parts and got.size != got.bytes:
             # Each part would be all that comes before it, too.
             got = run(fetch(self._store, request))
-        self._head, self._stamp = got.data, got.stamp
-        super().__init__(got.size if got.has_parts and got.size is not None else got.bytes)
+        self._head = got.data
+        super().__init__(got.size if got.has_parts and got.size is not None else got.bytes, got.version)
 
     def read(self, start: int = 0, count: int | None = None) -> bytes:
         count = max(0, self.size - start) if count is None else count
         refuse_beyond(start, count, self.size)
         if not count or start + count <= len(self._head):
             return self._head[start : start + count]
-        at = self._request.start + start
-        got = run(fetch(self._store, replace(self._request, start=at, count=count)))
-        if self._stamp not in (None, got.stamp):
+        part = replace(self._request, start=self._request.start + start, count=count, stamp="")
+        got = run(fetch(self._store, part))
+        if self.stamp not in ("", got.version):
             raise BadValue("has changed while it was read", "Read it again once it is whole.")
-        self._stamp = got.stamp
-        return all_of(got, count)
+        self.stamp = got.version
+        return all_of(got, part)
 
     def close(self) -> None:
         return

@@ -24,12 +24,14 @@ class Request:
         start: The first byte.
         count: How many; None for all.
         follows: Whether it may be fetched from another host, if its own one says so.
+        stamp: The `File.stamp` that it must have; empty if that is not known.
     """
 
     uri: str
     start: int = 0
     count: int | None = None
     follows: bool = True
+    stamp: str = ""
 
 
 class Parts(NamedTuple):
