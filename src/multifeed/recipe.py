@@ -96,6 +96,10 @@ class Recipe:
         passes, place = divmod(number, self.batches)
         return self.plan.augmentation.shoot(self.seed, passes, *self.slots(place, count), draw=draw)
 
+    def are_of_one_pass(self, number: int, other: int) -> bool:
+        """Tell whether two batches are of one pass over the samples."""
+        return number // self.batches == other // self.batches
+
     def begin(self, number: int, rows: Array) -> Claim | None:
         """Ask storage far away for what a batch of these rows is made from; None if that is near."""
         return self.plan.begin(rows, partial(self.shot, number))
@@ -195,6 +199,7 @@ class Ahead:
         self._recipe, self._numbers = recipe, numbers
         self._rows = RowsInBlocks(recipe)
         self._begun: deque[tuple[int, Array, Claim | None]] = deque()
+        self._next: int | None = None
         self._is_stopped = False
 
     def stop(self) -> None:
@@ -213,16 +218,23 @@ class Ahead:
 
     def _look(self) -> bool:
         """Ask for further batches, until enough is under way; return False if there are no more."""
-        for number in self._numbers:
+        while not self._is_stopped:
+            if self._next is None:
+                self._next = next(self._numbers, None)
+            number = self._next
+            if number is None:
+                return False
+            if self._begun and not self._recipe.are_of_one_pass(number, self._begun[-1][0]):
+                # Nobody may want the next epoch: its first batch begins it.
+                return True
+            self._next = None
             rows = self._rows(number)
             claim = self._recipe.begin(number, rows)
             self._begun.append((number, rows, claim))
-            if self._is_stopped:
-                self._begun.clear()
-                return False
             # Many are under way at a time even where batches are small.
             if claim is None or self._asked() >= REQUESTS:
                 return True
+        self._begun.clear()
         return False
 
     def _asked(self) -> int:

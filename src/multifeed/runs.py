@@ -688,6 +688,8 @@ class _Maker:
         """Ask storage far away for a batch, and for some of those up to the `last` one."""
         claims = {each: claim for each, claim in self._claims.items() if number <= each <= last}
         for each in range(number, last + 1):
+            if not self._recipe.are_of_one_pass(number, each):
+                break
             if each not in claims:
                 claims[each] = self._recipe.begin(each, self._rows(each))
             if claims[each] is None or sum(len(claim or ()) for claim in claims.values()) > REQUESTS:

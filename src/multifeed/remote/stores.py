@@ -165,7 +165,10 @@ class _Web(Store):
         try:
             for _ in range(_MOST_REDIRECTS):
                 async with _session().get(
-                    _as_written(uri), headers=headers, allow_redirects=False
+                    _as_written(uri),
+                    headers=headers,
+                    allow_redirects=False,
+                    proxy=_proxy_of(parts_of(uri).root),
                 ) as response:
                     if response.status in (301, 302, 303, 307, 308):
                         uri = _redirected(uri, response.headers.get("Location", ""), follows)
@@ -194,6 +197,15 @@ def _as_written(uri: str) -> Any:
     return URL(uri, encoded=True)
 
 
+@cache
+def _proxy_of(root: str) -> str | None:
+    """Return the proxy that the environment names for a host; aiohttp would look at each request."""
+    from urllib.request import getproxies, proxy_bypass
+
+    scheme, _, host = root.partition("://")
+    return None if proxy_bypass(host.rpartition("@")[2]) else getproxies().get(scheme)
+
+
 _sessions: list[tuple[Any, Any]] = []
 
 
@@ -212,7 +224,6 @@ def _session() -> Any:
             timeout=timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            trust_env=True,
         )
         _sessions[:] = [(loop, session)]
     return _sessions[0][1]
