@@ -72,7 +72,7 @@ def test_patterns_mean_the_same_as_here(photographs: Path) -> None:
 def test_a_pattern_that_matches_nothing_says_how_far_it_leads(photographs: Path) -> None:
     """As it does here, or that there is no such bucket."""
     for pattern, reason in {
-        "s3://bucket/d/lft/{id}.jpg": "There is nothing in 's3://bucket/d/lft'.",
+        "s3://bucket/d/lft/{id}.jpg": "There is nothing in 's3://bucket/d/lft/'.",
         "s3://bucket/d/{a}/lft/{id}": (
             "That is as far as it leads: 's3://bucket/d/', which holds 'left', 'made', 'right' and 2 "
             "more."
