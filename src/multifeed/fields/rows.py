@@ -175,30 +175,35 @@ class Requests:
     Args:
         cells: The names.
         folder: Where they start.
-        name_of: Returns the name of the file that a cell stands for.
+        name_of: Returns the name of the file that a cell stands for; None if that is not read whole.
     """
 
-    def __init__(self, cells: Cells, folder: Folder | None, name_of: Callable[[str], str] = str) -> None:
+    def __init__(
+        self, cells: Cells, folder: Folder | None, name_of: Callable[[str], str | None] = str
+    ) -> None:
         self._cells, self._folder, self._name_of = cells, folder, name_of
         self._is_near = folder is None
         if folder is not None:
             with suppress(BadValue, UnicodeDecodeError):
                 first = cells.first()
-                self._is_near = first is not None and folder.request(name_of(first)) is None
+                self._is_near = first is not None and self._request(first) is None
 
     def __call__(self, rows: NDArray) -> list[Request]:
         """Return those of some rows, ``int64[n]``."""
         found: list[Request] = []
-        if self._is_near or self._folder is None:
+        if self._is_near:
             return found
         for row in rows.tolist():
             # What is wrong with a name is said when it is read.
             with suppress(BadValue):
-                name = self._cells[row]
-                request = None if name is None else self._folder.request(self._name_of(name))
+                request = self._request(self._cells[row])
                 if request is not None:
                     found.append(request)
         return found
+
+    def _request(self, cell: str | None) -> Request | None:
+        name = None if cell is None else self._name_of(cell)
+        return None if name is None or self._folder is None else self._folder.request(name)
 
 
 def as_arrow(values: NDArray) -> pa.Array:
