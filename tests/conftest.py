@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import servers
 import simplejpeg
 from hypothesis import settings
 from skimage import data as photographs
@@ -23,6 +26,27 @@ def pytest_collection_finish() -> None:
     """Keep modules and tests from being looked through each time that a test looks for garbage."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def web() -> Iterator[servers.Web]:
+    """A web server of this machine."""
+    with servers.web() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Any]:
+    """A client of boto3, of a server of this machine that has an empty bucket named ``bucket``."""
+    from multifeed.remote.stores import store_of
+
+    with servers.s3() as (environment, client), pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        store_of.cache_clear()
+        client.create_bucket(Bucket="bucket")
+        yield client
+        store_of.cache_clear()
 
 
 @pytest.fixture(scope="session")

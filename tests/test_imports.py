@@ -13,9 +13,9 @@ SOURCE = Path(multifeed.__file__).parent
 
 # From the bottom up. A room may import the rooms before it, and the files of its own.
 ROOMS = [
-    "errors", "extras", "progress", "meter", "receipt", "spec", "spot", "policy", "files", "folder",
-    "documents", "parsers", "hugging_face", "table", "sql", "listing", "metadata", "sources", "align",
-    "index", "tar", "protobuf", "tfrecord", "fields", "tiles",
+    "errors", "extras", "progress", "meter", "receipt", "spec", "spot", "policy", "files", "remote",
+    "folder", "documents", "parsers", "hugging_face", "table", "sql", "listing", "metadata", "sources",
+    "align", "index", "tar", "protobuf", "tfrecord", "fields", "tiles",
     "structure", "augment", "order", "split", "weights", "batch", "family", "keys",
     "dataset", "prepare", "buffers", "recipe", "account", "workers", "windows", "cache",
     "runs", "report", "state", "feed", "health", "canvas", "sheet", "generations",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 from time import perf_counter
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from multifeed.meter import Meter, Spent
 from multifeed.spec import Spec
 from multifeed.spot import Spot
 from multifeed.structure import Structure
+
+if TYPE_CHECKING:
+    from multifeed.remote.ahead import Claim
 
 Array = np.ndarray[Any, Any]
 Buffers = dict[str, Array]
@@ -111,8 +115,32 @@ class Plan:
             shot: The draws of their slots, where fields are augmented.
         """
         meter = Meter(self.specs)
+        claim = self.begin(rows, lambda: shot)
         self.fill_columns(rows, out, 0, len(rows), meter, shot)
         self.fill_samples(rows, out, 0, len(rows), meter, shot, Spot())
+        del claim
+
+    def begin(self, rows: Array, shot_of: Callable[[], Shot | None]) -> Claim | None:
+        """Ask storage far away for all that these rows, ``int64[n]``, are made from.
+
+        Args:
+            rows: The rows.
+            shot_of: Returns the draws of their slots, asked where fields are mixed: partners are needed
+                too.
+
+        Returns:
+            What the requests last as long as; None if nothing is far away.
+        """
+        readers = list(self._per_sample.values())
+        mixings: Sequence[Mixing] = ()
+        if self.augmentation is not None:
+            readers += [each.reader for each in self.augmentation.pipelines.values()]
+            mixings = self.augmentation.mixings
+        shot = shot_of() if mixings else None
+        if shot is not None:
+            partners = [shot.draws[each.number]["partner"][: len(rows)] for each in mixings]
+            rows = np.concatenate([rows, *partners]).astype(np.int64)
+        return ask_ahead(readers, rows)
 
     def tell(self, row: int, field: int) -> str:
         """Say in words what a `Spot` tells: which field of which sample is read, and from what file."""
@@ -438,6 +466,22 @@ class Plan:
             file=file,
             reason=f"raises {type(error).__name__}: {error}",
         )
+
+
+def ask_ahead(readers: Iterable[PerSample], rows: Array) -> Claim | None:
+    """Ask storage far away for what these rows, ``int64[n]``, are made from.
+
+    Returns:
+        What the requests last as long as; None if nothing is far away.
+    """
+    asked = [reader.requests(rows) for reader in readers]
+    # Row by row, as they will be read.
+    requests = [each for row in zip_longest(*asked) for each in row if each is not None]
+    if not requests:
+        return None
+    from multifeed.remote import ahead
+
+    return ahead.begin(requests)
 
 
 def bad_sample(

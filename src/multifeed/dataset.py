@@ -43,6 +43,7 @@ from multifeed.fields.text import Text
 from multifeed.fields.weight import Ones
 from multifeed.keys import Keys, check_key
 from multifeed.order import whole_seed
+from multifeed.remote.uri import is_uri, localized
 from multifeed.spec import Spec
 from multifeed.split import split_rows
 from multifeed.structure import (
@@ -86,8 +87,8 @@ class Dataset:
             others get the weight 1).
         key: The column, or tuple of columns, that names a sample in errors and predictions; row
             numbers do where it is None.
-        root: Folder where relative file names start. By default that is the working directory, or, for
-            names from a table file, the folder of that file.
+        root: Folder, or URI, where relative file names start. By default that is the working directory,
+            or, for names from a table file, the folder of that file.
         allow_outside: Whether file names may lead out of the folder of their table, or out of `root`.
 
     Raises:
@@ -135,7 +136,7 @@ class Dataset:
         if isinstance(rows, pa.Table):
             # It may be moved to shared memory: only one place must know it.
             self._rows, columns.given = None, rows
-        source = Source(columns, None, None if root is None else os.path.abspath(root), allow_outside)
+        source = Source(columns, None, None if root is None else _place(root), allow_outside)
         self.source: Rows = source
         self._declare(source, inputs, targets, sample_weight)
         self.family = Family()
@@ -770,6 +771,12 @@ def _not_adapted(name: str, field: Field) -> NotAdaptedError:
             "Call train.adapt() on the training part of the split, or data.adapt() if there is none.",
         )
     )
+
+
+def _place(root: str | os.PathLike[str]) -> str:
+    """Return a folder as an absolute path, and a URI as it is."""
+    name = localized(os.fspath(root))
+    return name if is_uri(name) else os.path.abspath(name)
 
 
 def _row_numbers(rows: Any, count: int) -> Array:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Self
 from multifeed.errors import BadValue
 
 REPLACE = "Replace the file, or leave the row out with data.select."
+LIST_AGAIN = "List its parts again, as mf.tar and mf.tfrecord do."
 
 # A file of more bytes is refused before it is read: a file with holes takes no room on a disk, and all
 # of it in memory. An image of that many bytes has too many pixels anyhow.
@@ -109,8 +110,7 @@ class _Stream(io.RawIOBase):
 
 class _LocalFile(File):
     def __init__(self, handle: int, status: os.stat_result, path: str) -> None:
-        told = f"{status.st_size} {status.st_mtime_ns}"
-        super().__init__(status.st_size, f"{zlib.crc32(told.encode()):08x}")
+        super().__init__(status.st_size, stamp_of(f"{status.st_size} {status.st_mtime_ns}"))
         self._handle, self._path = handle, path
 
     def read(self, start: int = 0, count: int | None = None) -> bytes:
@@ -157,13 +157,12 @@ class Part(File):
     def __init__(self, whole: File, start: int, size: int, stamp: str = "") -> None:
         super().__init__(size, whole.stamp)
         self._whole, self._start = whole, start
-        remedy = "List its parts again, as mf.tar and mf.tfrecord do."
         if stamp and whole.stamp and stamp != whole.stamp:
-            raise BadValue("has changed since its parts were listed", remedy)
+            raise BadValue("has changed since its parts were listed", LIST_AGAIN)
         if start + size > whole.size:
             raise BadValue(
                 f"ends after {whole.size:,} bytes, where a part of it reaches to {start + size:,}",
-                remedy,
+                LIST_AGAIN,
             )
 
     def read(self, start: int = 0, count: int | None = None) -> bytes:  # noqa: D102 - see File
@@ -173,6 +172,11 @@ class Part(File):
 
     def close(self) -> None:  # noqa: D102 - see File
         self._whole.close()
+
+
+def stamp_of(told: str) -> str:
+    """Return a `File.stamp`, given all that tells one version of a file from another."""
+    return f"{zlib.crc32(told.encode()):08x}"
 
 
 def refuse_beyond(start: int, count: int, size: int) -> None:
@@ -246,11 +250,16 @@ def _read_at(handle: int, start: int, count: int) -> bytes:
 def refuse_unless_under(top: str, path: str) -> None:
     """Raise if a path leads out of the folder of its table; links have been followed."""
     if not path.startswith(os.path.join(top, "")):
-        raise BadValue(
-            f"leads out of the folder of its table, {top!r}",
-            "File names from a table file stay under its folder: pass root= to mf.Dataset to move "
-            "that folder, or allow_outside=True if you trust the table.",
-        )
+        raise leads_out(top)
+
+
+def leads_out(top: str) -> BadValue:
+    """Return the fact that a name leads out of the folder of its table."""
+    return BadValue(
+        f"leads out of the folder of its table, {top!r}",
+        "File names from a table file stay under its folder: pass root= to mf.Dataset to move "
+        "that folder, or allow_outside=True if you trust the table.",
+    )
 
 
 def _place_of(handle: int, path: str) -> str:

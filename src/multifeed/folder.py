@@ -9,7 +9,8 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from multifeed.errors import BadValue
-from multifeed.files import REPLACE, File, Part, open_file, refuse_unless_under
+from multifeed.files import REPLACE, File, Part, leads_out, open_file, refuse_unless_under
+from multifeed.remote.uri import Request, is_under, is_uri, joined, localized, parts_of, shown
 
 # No system opens a longer name, and to follow one folder by folder takes a time that is its square.
 _LONGEST_NAME = 32_767 if os.name == "nt" else 4_096
@@ -73,7 +74,7 @@ class Folder:
     """Where file names start.
 
     Args:
-        start: Folder that relative names start from; None for the working directory.
+        start: Folder, or URI, that relative names start from; None for the working directory.
         confined: Whether names must stay under it, symbolic links followed.
         base: Where `start`, and names without one, start from; None for the working directory.
     """
@@ -83,8 +84,45 @@ class Folder:
     base: str | None = None
 
     def path(self, name: str) -> str:
-        """Return the path of a file name."""
+        """Return the path of a file name, as messages have it; of a URI without what may be secret."""
+        far = self._far(name)
+        if far is not None:
+            return shown(far)
+        name = localized(name)
         return name if self.start is None else os.path.join(self.start, name)
+
+    @cached_property
+    def is_far(self) -> bool:
+        """Whether relative names are of files far away."""
+        return self.start is not None and is_uri(self.start)
+
+    def _far(self, name: str) -> str | None:
+        """Return the URI of a name; None if it is that of a file of this machine."""
+        if "://" in name and is_uri(name):
+            return None if name[:7].lower() == "file://" else name
+        if self.start is None or not self.is_far or os.path.isabs(name):
+            return None
+        return joined(self.start, name)
+
+    def request(self, name: str) -> Request | None:
+        """Return what storage far away is asked for by a name; None for a file of this machine.
+
+        Raises:
+            BadValue: If the name leads out of the folder.
+        """
+        part = part_of(name)
+        uri = self._far(name if part is None else part.file)
+        if uri is None:
+            return None
+        self._refuse_outside_of_uri(uri)
+        follows = not self.confined
+        if part is None:
+            return Request(uri, follows=follows)
+        return Request(uri, part.start, part.size, follows, part.stamp)
+
+    def _refuse_outside_of_uri(self, uri: str) -> None:
+        if self.confined and not (self.is_far and is_under(self.start or "", uri)):
+            raise leads_out(shown(self.start or "") if self.is_far else self._top)
 
     def open(self, name: str) -> File:
         """Open a file, or a part of one; the caller closes it.
@@ -93,15 +131,12 @@ class Folder:
             BadValue: If the name leads out of the folder, or is not that of a readable regular file with
                 content.
         """
-        part = part_of(name)
-        if part is None:
+        request = self.request(name)
+        if request is None:
             return self._open(name)
-        whole = self._open(part.file)
-        try:
-            return Part(whole, part.start, part.size, part.stamp)
-        except BaseException:
-            whole.close()
-            raise
+        from multifeed.remote.fetch import RemoteFile
+
+        return RemoteFile(request)
 
     def read(self, name: str) -> bytes:
         """Return the content of a file, or of a part of one.
@@ -109,8 +144,13 @@ class Folder:
         Raises:
             BadValue: As `open`.
         """
-        with self.open(name) as file:
-            return file.read()
+        request = self.request(name)
+        if request is None:
+            with self._open(name) as file:
+                return file.read()
+        from multifeed.remote import ahead
+
+        return ahead.read(request)
 
     def names(self, name: str) -> list[str]:
         """Return the sorted names of the files in a folder, as they are to be given to `open`.
@@ -118,6 +158,14 @@ class Folder:
         Raises:
             BadValue: If the name leads out of the folder, or is not that of a readable folder.
         """
+        uri = self._far(name)
+        if uri is not None:
+            from multifeed.remote.fetch import listed
+
+            self._refuse_outside_of_uri(uri)
+            top = len(parts_of(uri.rstrip("/") + "/").path)
+            paths = sorted(each.path[top:] for each in listed(uri))
+            return [f"{name.rstrip('/')}/{path}" for path in paths if "/" not in path]
         path = self._local(name)
         try:
             with os.scandir(path) as entries:
@@ -130,9 +178,13 @@ class Folder:
     def stamp(self, name: str) -> tuple[int, ...] | None:
         """Return what tells whether a file is still the same one; None if it is not there.
 
+        Of a file far away nothing is asked: one that is open tells if it has changed when it is read.
+
         Raises:
             BadValue: If the name leads out of the folder.
         """
+        if self.request(name) is not None:
+            return ()
         part = part_of(name)
         try:
             status = os.stat(self._local(name if part is None else part.file))
@@ -141,6 +193,17 @@ class Folder:
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def _open(self, name: str) -> File:
+        part = part_of(name)
+        if part is None:
+            return self._open_whole(name)
+        whole = self._open_whole(part.file)
+        try:
+            return Part(whole, part.start, part.size, part.stamp)
+        except BaseException:
+            whole.close()
+            raise
+
+    def _open_whole(self, name: str) -> File:
         # A name that leads out is refused before it is opened, which can have effects, as with a device;
         # and as it was opened.
         return open_file(self._local(name), self._top if self.confined else None)
@@ -151,7 +214,9 @@ class Folder:
         Raises:
             BadValue: If it leads out of the folder.
         """
-        path = self.path(name)
+        path = localized(name)
+        if self.start is not None:
+            path = os.path.join(self.start, path)
         if self.base is not None:
             path = os.path.join(self.base, path)
         if self.confined:
@@ -163,6 +228,8 @@ class Folder:
         return os.path.realpath(self.start or ".")
 
     def _refuse_outside(self, path: str) -> None:
+        if self.is_far:
+            raise leads_out(shown(self.start or ""))
         if "\0" in path or len(path) > _LONGEST_NAME:
             return  # No file has such a name: opening it says so.
         try:

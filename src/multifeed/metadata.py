@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from multifeed.documents import MEND, NOTATIONS, Object, is_whole, parse
 from multifeed.errors import BadValue, DeclarationError, lines, near, some
-from multifeed.files import open_file
+from multifeed.folder import Folder
 from multifeed.listing import Pattern
+from multifeed.remote.uri import is_uri
 from multifeed.table import FILES, settled, with_folder
 
 _NOTATIONS = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
@@ -93,7 +94,8 @@ def metadata(
                 with _named(path):
                     gathered.add(path, parse(data, format or _notation(path)))
             gathered.flush()
-    told = with_folder(settled(gathered.table()), os.path.abspath(files.folder))
+    folder = files.folder if is_uri(files.folder) else os.path.abspath(files.folder)
+    told = with_folder(settled(gathered.table()), folder)
     schema = pa.schema([*braces.schema, *told.schema], {FILES: os.fsencode(files.text)})
     return pa.table([*braces.columns, *told.columns], schema=schema)
 
@@ -112,7 +114,7 @@ def _named(path: str) -> Iterator[None]:
 def _read(max_bytes: int, path: str) -> bytes:
     with _named(path):
         try:
-            with open_file(path) as file:
+            with Folder(None, False).open(path) as file:
                 if file.size > max_bytes:
                     reason = f"has {file.size:,} bytes, where at most {max_bytes:,} are read"
                     raise BadValue(reason, MEND)

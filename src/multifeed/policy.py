@@ -11,8 +11,9 @@ import numpy as np
 from multifeed.errors import SampleError, lines
 
 ON_ERROR = ("raise", "drop", "mask")
-# What the machine lacks is no fault of a sample, and the next one would meet the same.
-_OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+# What the machine lacks is no fault of a sample, and the next one would meet the same. So it is with
+# storage far away that does not answer: which samples are left out must not depend on that.
+_OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EHOSTUNREACH)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -24,12 +25,13 @@ from multifeed.errors import SampleError, WorkerError, lines
 from multifeed.meter import Meter
 from multifeed.policy import BadSlots, BadSlotsError
 from multifeed.receipt import receipt
-from multifeed.recipe import Making, Recipe, RowsInBlocks, tasks_of
+from multifeed.recipe import REQUESTS, Ahead, Making, Recipe, RowsInBlocks, tasks_of
 from multifeed.spot import NO_ROW, Spot
 from multifeed.workers.memory import SharedFile, SharedView, address_of
 from multifeed.workers.threads import LOOK_S, Job, OrderedThreads
 
 if TYPE_CHECKING:
+    from multifeed.remote.ahead import Claim
     from multifeed.workers.crew import Crew, Ticket
     from multifeed.workers.worker import Do
 
@@ -49,6 +51,8 @@ _TASK_S = 0.0005
 _LOOK_BATCHES = 8
 # Batches that a worker process has lately been asked for: their rows and draws are worked out once.
 _KNOWN_BATCHES = 8
+# Batches, the next one included, that a worker process may ask storage far away for.
+_LOOK_AHEAD = 16
 # What a whole number on the board can hold.
 _MOST_NUMBER = 2**62
 # Shared memory is handed out in pages, and grows by no more than this at a time.
@@ -211,7 +215,8 @@ def make(
         fatal: By row that has ended worker processes, how the last one did: such are not read.
     """
     made = Made(number, rows, buffers)
-    making = Making(recipe, number, rows, buffers, pieces=1, draw=draw)
+    claim = recipe.begin(number, rows)
+    making = Making(recipe, number, rows, buffers, pieces=1, draw=draw, claim=claim)
     for task in range(tasks_of(recipe, len(rows), pieces=1)):
         made.do(making, task, meter, fatal)
     return made
@@ -394,7 +399,8 @@ class ThreadRun(Run):
         self._process: int | None = os.getpid()
         self._timeout_s = timeout_s
         self._watch = None if timeout_s is None else _Watch(recipe, timeout_s)
-        jobs = _batch_jobs(recipe, pool, meter, numbers, pieces)
+        self._coming = Ahead(recipe, numbers)
+        jobs = _batch_jobs(recipe, pool, meter, self._coming, pieces)
         self._threads = OrderedThreads(jobs, threads=workers, ahead=ahead, name="multifeed")
 
     @property
@@ -411,31 +417,31 @@ class ThreadRun(Run):
 
     def stop(self) -> None:
         self._process = None
+        self._coming.stop()
         self._threads.stop()
 
     def close(self) -> None:
         self._process = None
+        self._coming.stop()
         # A thread that is stuck would be waited for in vain, and so it may be though nobody has looked.
         is_stuck = self._watch is not None and self._watch.has_found
         self._threads.close(0.0 if is_stuck else self._timeout_s)
 
 
 def _batch_jobs(
-    recipe: Recipe, pool: Pool, meter: Meter, numbers: Iterator[int], pieces_of: Pieces
+    recipe: Recipe, pool: Pool, meter: Meter, coming: Ahead, pieces_of: Pieces
 ) -> Iterator[Job[Made]]:
     """Yield each batch as a job."""
-    rows_of = RowsInBlocks(recipe)
-    for number in numbers:
-        rows = rows_of(number)
+    for number, rows, claim in coming:
         buffers = pool.lease(recipe.batch_size)
         pieces = pieces_of(len(rows))
         made = Made(number, rows, buffers)
-        making = Making(recipe, number, rows, buffers, pieces)
+        making = Making(recipe, number, rows, buffers, pieces, claim=claim)
         count = tasks_of(recipe, len(rows), pieces)
         tasks = [partial(made.do, making, task, meter) for task in range(count)]
         yield Job(made, tasks)
         # This frame must not keep a batch that has been handed over.
-        del buffers, made, making, tasks
+        del buffers, made, making, tasks, claim
 
 
 class _Watch:
@@ -512,7 +518,8 @@ class ProcessRun(Run):
     ) -> None:
         super().__init__(recipe, account)
         self._pool, self._meter = pool, meter
-        self._numbers, self._next = numbers, next(numbers, None)
+        # Those that are handed in next: a worker is told how many it may look ahead to.
+        self._numbers, self._coming = numbers, deque(islice(numbers, _LOOK_AHEAD))
         self._crew, self._memory = crew, memory
         self._pieces, self._ahead = pieces, ahead
         self._process: int | None = os.getpid()
@@ -553,13 +560,18 @@ class ProcessRun(Run):
 
     def _hand_in(self) -> None:
         """Hand batches in until as many are under way as may be."""
-        while self._next is not None and self.is_usable and len(self._pending) < self._ahead:
-            number = self._next
+        while self._coming and self.is_usable and len(self._pending) < self._ahead:
+            number = self._coming[0]
             if number > _MOST_NUMBER:
                 return
             if not self._submit(number, self._rows(number)):
                 return
-            self._next = next(self._numbers, None)
+            self._step()
+
+    def _step(self) -> None:
+        """Go on to the next batch that is to be handed in."""
+        self._coming.popleft()
+        self._coming.extend(islice(self._numbers, 1))
 
     def _submit(self, number: int, rows: np.ndarray) -> bool:
         """Hand a batch in, as the last one that is pending; return False if there is no room for it."""
@@ -570,7 +582,10 @@ class ProcessRun(Run):
         tasks = tasks_of(self._recipe, len(rows), pieces)
         made = Made(number, rows, buffers)
         note = partial(self._note, made)
-        return self._crew.submit([number, pieces, *places], tasks, buffers, note) is not None
+        # Of several processes none knows what the others ask for.
+        is_next = self._crew.processes == 1 and self._coming and self._coming[0] == number
+        last = self._coming[-1] if is_next else number - (self._crew.processes > 1)
+        return self._crew.submit([number, pieces, last, *places], tasks, buffers, note) is not None
 
     def _note(self, made: Made, ticket: Ticket) -> None:
         self._pending.append((ticket, made))
@@ -600,13 +615,13 @@ class ProcessRun(Run):
 
     def _make_here(self) -> Batch:
         """Return the next batch, made in this thread: other runs have all the room there is."""
-        number = self._next
-        if number is None or not self.is_usable:
+        if not self._coming or not self.is_usable:
             raise ClosedError
+        number = self._coming[0]
         buffers = self._pool.lease(self._recipe.batch_size)
         rows, fatal = self._rows(number), self._crew.fatal()
         made = make(self._recipe, number, rows, buffers, self._meter, fatal=fatal)
-        self._next = next(self._numbers, None)
+        self._step()
         return self._handed_over(made)
 
 
@@ -639,6 +654,8 @@ class _Maker:
         self._arenas = arenas(recipe.plan.specs, recipe.batch_size)
         self._rows = RowsInBlocks(recipe)
         self._known: dict[tuple[int, ...], Making] = {}
+        # What storage far away has been asked for batches that have yet to come.
+        self._claims: dict[int, Claim | None] = {}
         self._preparing = threading.Lock()
 
     def __call__(
@@ -646,21 +663,39 @@ class _Maker:
     ) -> int:
         with self._preparing:
             making = self._known.get(tuple(payload)) or self._prepare(tuple(payload))
+        number, _, last, *_ = payload
+        # Other processes do other tasks of this batch.
+        claim = self._recipe.begin(number, making.rows_of(task)) if last < number else None
         done, bad = making.do(task, self._meter, Spot(about, aside))
+        del claim
         if bad:
             raise BadSlotsError(bad, done)
         return done
 
     def _prepare(self, payload: tuple[int, ...]) -> Making:
-        number, pieces, *places = payload
+        number, pieces, last, *places = payload
         buffers: Buffers = {}
         for arena, file, place in zip(self._arenas, self._memory, places, strict=False):
             buffers |= arena.arrays(file.at(place, arena.size))
-        making = Making(self._recipe, number, self._rows(number), buffers, pieces)
+        claim = self._claim(number, last)
+        making = Making(self._recipe, number, self._rows(number), buffers, pieces, claim=claim)
         if len(self._known) >= _KNOWN_BATCHES:
             del self._known[next(iter(self._known))]
         self._known[payload] = making
         return making
+
+    def _claim(self, number: int, last: int) -> Claim | None:
+        """Ask storage far away for a batch, and for some of those up to the `last` one."""
+        claims = {each: claim for each, claim in self._claims.items() if number <= each <= last}
+        for each in range(number, last + 1):
+            if not self._recipe.are_of_one_pass(number, each):
+                break
+            if each not in claims:
+                claims[each] = self._recipe.begin(each, self._rows(each))
+            if claims[each] is None or sum(len(claim or ()) for claim in claims.values()) > REQUESTS:
+                break
+        self._claims = claims
+        return claims.pop(number, None)
 
 
 class Pieces:

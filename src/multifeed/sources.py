@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from multifeed.errors import AlignError, DeclarationError, lines, near
 from multifeed.listing import Pattern
+from multifeed.remote.uri import localized, shown
 from multifeed.table import FILES, as_table, files_of, is_path, is_text
 
 # Joins the parts of a composite key. A control character, so that no sensible key contains it.
@@ -127,12 +128,12 @@ class Table(Source):
         self, name: str, source: Any, key: tuple[str, ...], prefix: str, text: set[str]
     ) -> None:
         table = as_table(source, f"the source {name!r}", text)
-        self._origin = f"in {os.fspath(source)}" if is_path(source) else "in the table"
+        self._origin = f"in {shown(os.fspath(source))}" if is_path(source) else "in the table"
         # What `metadata` returns knows where its rows come from.
         files = (table.schema.metadata or {}).get(FILES)
         self._pattern = None if files is None else Pattern(os.fsdecode(files))
         if self._pattern is not None:
-            self._origin = f"in {self._pattern.text}"
+            self._origin = f"in {shown(self._pattern.text)}"
         for column in key:
             if column not in table.column_names:
                 raise DeclarationError(
@@ -160,7 +161,9 @@ def _example(folder: str | os.PathLike[str], key: tuple[str, ...]) -> str:
 
 def open_source(name: str, source: Any, key: tuple[str, ...], prefix: str, text: set[str]) -> Source:
     """Open whatever may be given to `align` under a name; `text` columns of a CSV stay text."""
-    if is_path(source) and set(os.fspath(source)) & set("{*"):
+    if is_path(source):
+        source = localized(os.fspath(source))
+    if is_path(source) and set(source) & set("{*"):
         return Files(name, Pattern(source), key, prefix)
     if is_path(source) and os.path.isdir(source) and not files_of(source):
         raise DeclarationError(

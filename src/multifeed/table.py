@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,13 +15,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from multifeed.errors import DeclarationError, lines, near, some
+from multifeed.errors import BadValue, DeclarationError, lines, near, some
 from multifeed.hugging_face import is_dataset, with_plain_types
 from multifeed.parsers import READERS, distinct
+from multifeed.remote.uri import Request, is_uri, localized, parent, parts_of, shown
 
 # Where the file names in a column start from, kept in the Arrow field's metadata: it survives the
 # joins and selections that a table goes through.
 FOLDER = b"multifeed.folder"
+
+# A table far away is copied in pieces of so many bytes.
+_COPY_BYTES = 2**26
 
 # The pattern of the files that the rows of a table were read from, in the metadata of its schema.
 FILES = b"multifeed.files"
@@ -190,7 +195,8 @@ def read_table(path: str | os.PathLike[str], text: Collection[str] = ()) -> pa.T
 
     Args:
         path: A ``.csv``, ``.tsv``, ``.parquet``, ``.arrow``, ``.feather`` or ``.jsonl`` file; or a
-            folder with Parquet or Arrow files, also in folders such as ``year=2024``: see `files_of`.
+            folder with Parquet or Arrow files, also in folders such as ``year=2024``: see `files_of`;
+            or the URI of a file.
         text: Columns of a CSV or JSON file, and of the names of folders, that are read as text whatever
             they look like.
 
@@ -198,27 +204,56 @@ def read_table(path: str | os.PathLike[str], text: Collection[str] = ()) -> pa.T
         DeclarationError: If the file is missing, is not a regular file, has another suffix, or cannot
             be parsed; or the files of a folder are of several kinds, or have columns of several types.
     """
-    path = Path(path)
+    name = localized(os.fspath(path))
+    if is_uri(name):
+        return with_folder(_read_far(name, text), parent(name))
+    path = Path(name)
     if path.is_dir():
         return with_folder(_read_folder(path, text), os.path.abspath(path))
     return with_folder(_read_file(path, text), os.path.dirname(os.path.abspath(path)))
 
 
-def _read_file(path: Path, text: Collection[str]) -> pa.Table:
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
+def _read_far(uri: str, text: Collection[str]) -> pa.Table:
+    """Read a table file far away, by way of a copy that is there no longer than that."""
+    from multifeed.remote.fetch import RemoteFile
+
+    suffix = _suffix(parts_of(shown(uri)).path, shown(uri))
+    try:
+        with tempfile.TemporaryDirectory("-multifeed", ignore_cleanup_errors=True) as folder:
+            copy = Path(folder) / f"table{suffix}"
+            with RemoteFile(Request(uri)) as file, copy.open("wb") as into:
+                for start in range(0, file.size, _COPY_BYTES):
+                    into.write(file.read(start, min(_COPY_BYTES, file.size - start)))
+            return _read_file(copy, text, shown(uri))
+    except BadValue as error:
+        raise DeclarationError(
+            lines(f"the table file {shown(uri)!r} {error.reason}.", error.remedy)
+        ) from error
+
+
+def _suffix(path: str, name: str) -> str:
+    """Return how the path of a table file ends, which errors call `name`."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in READERS:
         raise DeclarationError(
             lines(
                 f"a table file ends in one of {', '.join(READERS)}.",
-                f"Received: {os.fspath(path)!r}.",
+                f"Received: {name!r}.",
                 "Convert the file, or pass the table itself (pyarrow, pandas, polars).",
             )
         )
+    return suffix
+
+
+def _read_file(path: Path, text: Collection[str], name: str = "") -> pa.Table:
+    """Read a table file, which errors call `name` if that is given."""
+    name = name or os.fspath(path)
+    reader = READERS[_suffix(os.fspath(path), name)]
     if not path.is_file():
         state = "is not a regular file" if path.exists() else "does not exist"
         raise DeclarationError(
             lines(
-                f"the table file {os.fspath(path)!r} {state}.",
+                f"the table file {name!r} {state}.",
                 f"Relative paths start from {os.getcwd()!r}.",
             )
         )
@@ -230,7 +265,7 @@ def _read_file(path: Path, text: Collection[str]) -> pa.Table:
     except (*_CONVERSION_ERRORS, OSError) as error:
         raise DeclarationError(
             lines(
-                f"the table file {os.fspath(path)!r} cannot be read.",
+                f"the table file {name!r} cannot be read.",
                 f"The parser says: {_reason(error)}.",
             )
         ) from error

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import platformdirs
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from multifeed.batch import chunks
+from multifeed.batch import ask_ahead, chunks
+from multifeed.cache.bucket import Bucket
 from multifeed.cache.digest import UnknownCodeError, decoding_code, digest, digest_column, new_hash
 from multifeed.cache.layouts import JPEG_QUALITY, LAYOUTS, packing_of
 from multifeed.cache.rows import Cached, digest_field
@@ -31,8 +33,10 @@ from multifeed.cache.shards import (
     Kept,
     Store,
     Values,
+    found_in,
     schema_of,
     shard_bytes,
+    shards_among,
     size_and_time,
     sweep,
     write_shard,
@@ -42,12 +46,16 @@ from multifeed.errors import DeclarationError, MultifeedWarning, lines
 from multifeed.family import learned_by
 from multifeed.fields.base import Field, Learned, Link, PerSample
 from multifeed.fields.rows import NDArray, Rows, Source
-from multifeed.fields.shared import at_least_one, one_of
+from multifeed.fields.shared import at_least, at_least_one, one_of
 from multifeed.files import sync_folder
 from multifeed.keys import Keys
 from multifeed.progress import bars_on_terminal
+from multifeed.remote.uri import is_uri, joined, localized
 from multifeed.workers.cpus import usable_cpus
 from multifeed.workers.threads import Job, OrderedThreads
+
+if TYPE_CHECKING:
+    from multifeed.remote.ahead import Claim
 
 _log = logging.getLogger("multifeed")
 
@@ -75,6 +83,8 @@ def cache(
     version: str | None = None,
     workers: int | None = None,
     progress: bool = True,
+    local: str | os.PathLike[str] | None = None,
+    local_bytes: int = 64 * 2**30,
 ) -> Dataset:
     """Decode images and other fields that are read a sample at a time once, and keep them on disk.
 
@@ -94,7 +104,8 @@ def cache(
     Args:
         data: The samples.
         directory: A folder for caches of any number of datasets; it is made if there is none. A cache
-            lies in a folder of its own in it, and may be removed at any time that it is not in use.
+            lies in a folder of its own in it, and may be removed at any time that it is not in use. It
+            may be the URI of one in a bucket; what is read is then copied to this machine first.
         layout: ``"raw"``: pixels and numbers as they are, read at the speed of memory. ``"zstd"``:
             compressed without loss, read more slowly. ``"jpeg"``: uint8 images of 1 or 3 channels as
             JPEG of quality 95, other fields and label maps (``interpolation="nearest"``) raw. **It is
@@ -104,6 +115,9 @@ def cache(
             By default their code is looked at.
         workers: Threads that decode; by default one for each CPU this process may use.
         progress: Show on stderr how far it is, if that is a terminal.
+        local: The folder for copies of what lies in a bucket; by default one of the user's own caches.
+        local_bytes: What the copies of one cache may take; those that were not opened for the longest
+            time go first.
 
     Raises:
         DeclarationError: If an argument is wrong, or it cannot be told what a function does.
@@ -139,18 +153,34 @@ def cache(
         raise DeclarationError(f"version is a text; received {version!r}.")
     max_bytes = at_least_one("max_bytes", max_bytes)
     threads = at_least_one("workers", workers) or usable_cpus()
-    folder = Path(os.path.abspath(directory))
+    local_bytes = at_least("local_bytes", local_bytes, 1)
     chosen = _chosen(data, layout, version)
     if not chosen:
         _log.info("nothing of this dataset is read a sample at a time: there is nothing to cache.")
         return data
     per_shard = _rows_per_shard(chosen, len(data))
     name = _identity(data, chosen, layout, per_shard, version)
-    store = Store(folder / name, len(data), per_shard, {each.digest: each.kept for each in chosen})
-    if not store.is_whole:
+    folder, bucket = _place(localized(os.fspath(directory)), name, local, local_bytes)
+    store = Store(folder, len(data), per_shard, {each.digest: each.kept for each in chosen}, bucket)
+    try:
+        is_whole = store.is_whole
+    except OSError as error:
+        raise DeclarationError(f"the cache in {store.place!r} cannot be looked at: {error}") from error
+    if not is_whole:
         build = _Build(data, chosen, store, layout, max_bytes, threads)
         store = build.run(progress)
     return _cached(data, store, layout, version)
+
+
+def _place(
+    directory: str, name: str, local: str | os.PathLike[str] | None, local_bytes: int
+) -> tuple[Path, Bucket | None]:
+    """Return the folder of a cache on this machine, and where it lies if that is far away."""
+    if not is_uri(directory):
+        return Path(os.path.abspath(directory)) / name, None
+    parent = platformdirs.user_cache_path("multifeed") / "shards" if local is None else Path(local)
+    copies = Path(os.path.abspath(parent)) / name
+    return copies, Bucket(joined(directory, name), copies, local_bytes)
 
 
 @dataclass(frozen=True)
@@ -173,7 +203,7 @@ class _Chosen:
 def _cached(data: Dataset, store: Store, layout: str, version: str | None) -> Dataset:
     kind = "jpeg, lossy" if layout == "jpeg" else layout
     share = "" if store.is_whole else f"{store.rows:,} of {store.count:,} "
-    title = f"{share}cached in {store.folder} ({kind})"
+    title = f"{share}cached in {store.place} ({kind})"
     cached = copy(data)
     cached.source = Cached(data.source.original(), store, None, version, title)
     cached._plan = None
@@ -292,7 +322,7 @@ def _starts(rows: Rows, column: str) -> list[str]:
 
 
 def _real(source: Source, name: str) -> str:
-    return os.path.realpath(os.path.join(source.home or "", name))
+    return name if is_uri(name) else os.path.realpath(os.path.join(source.home or "", name))
 
 
 class _Build:
@@ -360,8 +390,7 @@ class _Build:
         return self._renewed()
 
     def _renewed(self) -> Store:
-        store = self._store
-        return Store(store.folder, store.count, store.per_shard, store.kept)
+        return self._store.renewed()
 
     def _alone(self) -> FileLock:
         """Return the lock of the one process that writes, held; it ends with its process."""
@@ -369,7 +398,7 @@ class _Build:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            _log.warning("another process writes %s: waiting for it.", self._store.folder)
+            _log.warning("another process writes %s: waiting for it.", self._store.place)
             lock.acquire(poll_interval=_POLL_S)
         return lock
 
@@ -387,13 +416,16 @@ class _Build:
             try:
                 with suppress(StopIteration):
                     while True:
-                        number, batch, memory = self._batch(*engine.get())
+                        number, values, memory, claim = engine.get()
+                        batch = self._batch(number, values)
                         if self._max_bytes is not None and taken + shard_bytes(batch) > self._max_bytes:
                             self._tell_full(rows)
                             return
                         taken += write_shard(store.folder, number, batch)
+                        if store.bucket is not None:
+                            store.bucket.send(shards_among(found_in(store.folder))[number][0])
                         rows += batch.num_rows
-                        del batch
+                        del batch, values, claim
                         self._spare.append(memory)
             finally:
                 # It does not wait for what the threads are reading: that may be on a slow network.
@@ -403,7 +435,7 @@ class _Build:
             _log.warning(
                 "%d samples could not be decoded and are not in %s; mf.check(data) says why.",
                 len(self._bad),
-                store.folder,
+                store.place,
             )
 
     def _is_full(self, store: Store, number: int, taken: int) -> bool:
@@ -426,7 +458,7 @@ class _Build:
             "epoch.",
             f"{rows:,}",
             f"{self._store.count:,}",
-            self._store.folder,
+            self._store.place,
             f"{self._max_bytes:,}",
         )
 
@@ -434,7 +466,7 @@ class _Build:
         reason = "the disk is full" if error.errno in _FULL else "it cannot be written"
         warnings.warn(
             lines(
-                f"the cache in {self._store.folder} is not complete: {reason} "
+                f"the cache in {self._store.place} is not complete: {reason} "
                 f"({error.strerror or error}).",
                 "What is there is used, and the other samples are decoded from their source.",
             ),
@@ -444,7 +476,7 @@ class _Build:
 
     def _jobs(
         self, store: Store, missing: Sequence[int], advance: Callable[[int], None]
-    ) -> Iterator[Job[tuple[int, list[Values], list[NDArray | None]]]]:
+    ) -> Iterator[Job[tuple[int, list[Values], list[NDArray | None], Claim | None]]]:
         """Yield each shard as a job: one task for each run of rows."""
         for number in missing:
             start = number * store.per_shard
@@ -456,8 +488,10 @@ class _Build:
             ]
             runs = chunks(count, -(-count // _RUN))
             tasks = [partial(self._decode, values, start, *run, advance) for run in runs]
-            yield Job((number, values, memory), tasks)
-            del values, memory, tasks
+            # What is asked for ahead lasts as long as the job.
+            claim = ask_ahead([each.reader for each in self._chosen], np.arange(start, start + count))
+            yield Job((number, values, memory, claim), tasks)
+            del values, memory, tasks, claim
 
     def _room(self, rows: int) -> list[NDArray | None]:
         return [
@@ -487,9 +521,7 @@ class _Build:
                     into.raw[place] = 0
         advance(stop - start)
 
-    def _batch(
-        self, number: int, values: Sequence[Values], memory: list[NDArray | None]
-    ) -> tuple[int, pa.RecordBatch, list[NDArray | None]]:
+    def _batch(self, number: int, values: Sequence[Values]) -> pa.RecordBatch:
         """Return a shard as Arrow has it."""
         start = number * self._store.per_shard
         rows = np.arange(start, start + len(values[0].valid))
@@ -501,7 +533,7 @@ class _Build:
         batch = pa.record_batch(columns)
         about = {"layout": self._layout, "rows": self._store.count}
         schema = schema_of(batch, [each.kept for each in values], about)
-        return number, pa.record_batch(batch.columns, schema=schema), memory
+        return pa.record_batch(batch.columns, schema=schema)
 
 
 def _keep(reader: PerSample, row: int, home: str, into: Values, place: int, out: NDArray | None) -> bool:
@@ -509,7 +541,8 @@ def _keep(reader: PerSample, row: int, home: str, into: Values, place: int, out:
     if reader.fill(row) is not None or out is None:
         return False
     file = reader.file(row)
-    if file is not None:
+    # One far away is not asked again whether it has changed: that would cost what reading it does.
+    if file is not None and not is_uri(file):
         # Before it is read: if it changes meanwhile, what is kept is older than the file, and stale.
         file = os.path.join(home, file)
         into.sizes[place], into.mtimes[place] = size_and_time(file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast, overload
 
@@ -29,6 +29,7 @@ from multifeed.fields.gather import OneByOne
 from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.fields.scratch import Scratch
 from multifeed.meter import Redone
+from multifeed.remote.uri import Request
 from multifeed.table import Columns
 
 # Rows of more bytes are copied one by one, each as one piece of memory; of less, many at once.
@@ -153,6 +154,13 @@ class CachedRows(PerSample):
         each = zip(columns, inside.tolist(), strict=True)
         self.store.expect([column.values[place] for column, place in each if column is not None])
 
+    def requests(self, rows: NDArray) -> Iterable[Request]:
+        if not list(self.original.requests(rows)):
+            return ()
+        # Whether what is kept is still fresh is found when it is read.
+        is_kept = [self._place(row)[0] is not None for row in rows.tolist()]
+        return self.original.requests(rows[~np.array(is_kept, bool)])
+
     def load(self, row: int) -> Any:
         if self.original.fill(row) is not None:
             return self.original.load(row)
@@ -191,14 +199,19 @@ class CachedRows(PerSample):
 
     def _hit(self, row: int) -> _Hit | None:
         """Return where a row is, if it is there and its file as it was."""
-        number, place = divmod(row if self.index is None else int(self.index[row]), self.store.per_shard)
-        column = self.store.column(number, self.kept.name)
-        if column is None or not column.has(place):
+        column, place = self._place(row)
+        if column is None:
             return None
         if column.is_fresh(place):
             return _Hit(column, place)
         self.store.note_stale()
         return None
+
+    def _place(self, row: int) -> tuple[Column | None, int]:
+        """Return the shard and the place of a row; None if it is not kept."""
+        number, place = divmod(row if self.index is None else int(self.index[row]), self.store.per_shard)
+        column = self.store.column(number, self.kept.name)
+        return (column if column is not None and column.has(place) else None), place
 
 
 class _Hit:

@@ -23,11 +23,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import xxhash
+
+if TYPE_CHECKING:
+    from multifeed.cache.bucket import Bucket
 
 try:
     import resource
@@ -38,6 +41,7 @@ from multifeed.cache.layouts import Packing
 from multifeed.fields.base import Told
 from multifeed.fields.frame import Frame
 from multifeed.fields.rows import NDArray
+from multifeed.remote.uri import shown
 from multifeed.spec import Spec
 
 _log = logging.getLogger("multifeed")
@@ -244,16 +248,18 @@ def sweep(folder: Path) -> None:
             path.unlink()
 
 
-def found_in(folder: Path) -> dict[int, tuple[str, int]]:
-    """Return by number the name of each shard in a folder, and its size in bytes."""
-    found: dict[int, tuple[str, int]] = {}
+def found_in(folder: Path) -> dict[str, int]:
+    """Return the bytes of each file in a folder, by its name."""
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        for entry in entries:
-            match = _NAME.fullmatch(entry.name)
-            # A shard that a file system lost the end of has other bytes than its name says.
-            if match and entry.is_file():
-                found[int(match[1])] = entry.name, entry.stat().st_size
-    return found
+        # A shard that a file system lost the end of has other bytes than its name says.
+        return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    return {}
+
+
+def shards_among(files: Mapping[str, int]) -> dict[int, tuple[str, int]]:
+    """Return by number the name of each shard, and its size in bytes."""
+    matches = ((_NAME.fullmatch(name), size) for name, size in sorted(files.items()))
+    return {int(match[1]): (match[0], size) for match, size in matches if match}
 
 
 class Column:
@@ -348,10 +354,19 @@ class Store:
         count: How many rows there are in all.
         per_shard: How many of them a shard has; the last may have fewer.
         kept: What they hold, by the digest of the field.
+        bucket: Where they are if that is far away; what is in `folder` then are copies.
     """
 
-    def __init__(self, folder: Path, count: int, per_shard: int, kept: Mapping[bytes, Kept]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        count: int,
+        per_shard: int,
+        kept: Mapping[bytes, Kept],
+        bucket: Bucket | None = None,
+    ) -> None:
         self.folder, self.count, self.per_shard, self.kept = folder, count, per_shard, dict(kept)
+        self.bucket = bucket
         self._begin()
 
     def _begin(self) -> None:
@@ -363,23 +378,39 @@ class Store:
             each.name: [None] * self.shards for each in self.kept.values()
         }
         self._locks = [threading.Lock() for _ in range(self.shards)]
+        # Of copies, the bytes of those that are open, in the order in which they were opened.
+        self._open_copies: dict[int, int] = {}
+        self._closing = threading.Lock()
         # How often pages have come from a disk, and for how many more reads they are asked for first.
         self._faults, self._asks = _disk_faults(), 0
         self._stale = 0
         self._has_warned = False
 
-    def __getstate__(self) -> tuple[Path, int, int, dict[bytes, Kept]]:
-        return self.folder, self.count, self.per_shard, self.kept
+    def __getstate__(self) -> tuple[Any, ...]:
+        # A bucket is listed once, and not by each worker process.
+        names = None if self.bucket is None else self._names
+        return self.folder, self.count, self.per_shard, self.kept, self.bucket, names
 
-    def __setstate__(self, state: tuple[Path, int, int, dict[bytes, Kept]]) -> None:
-        self.folder, self.count, self.per_shard, self.kept = state
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.folder, self.count, self.per_shard, self.kept, self.bucket, names = state
         self._begin()
+        self._names = names
+
+    def renewed(self) -> Store:
+        """Return the same store, as it is by now."""
+        return Store(self.folder, self.count, self.per_shard, self.kept, self.bucket)
+
+    @property
+    def place(self) -> str:
+        """Where they are, as messages have it."""
+        return str(self.folder) if self.bucket is None else shown(self.bucket.uri)
 
     @property
     def names(self) -> dict[int, tuple[str, int]]:
         """The shards that there were when they were first looked for: name and bytes, by number."""
         if self._names is None:
-            found = found_in(self.folder)
+            files = found_in(self.folder) if self.bucket is None else self.bucket.names()
+            found = shards_among(files)
             self._names = {number: found[number] for number in found if number < self.shards}
         return self._names
 
@@ -403,15 +434,36 @@ class Store:
                     opened = self._open(number)
                     for each, columns in self._opened.items():
                         columns[number] = opened[each] if isinstance(opened, dict) else opened
-            found = self._opened[name][number]
+                found = self._opened[name][number]
+            self._close_copies(number)
         return found if isinstance(found, Column) else None
+
+    def _close_copies(self, number: int) -> None:
+        """Close the copies that were opened first, if there are too many beside that of a shard.
+
+        Whoever reads one goes on; touched again, it is opened anew.
+        """
+        if self.bucket is None:
+            return
+        with self._closing:
+            self._open_copies[number] = self.names.get(number, ("", 0))[1]
+            while (
+                sum(self._open_copies.values()) > self.bucket.most_bytes and len(self._open_copies) > 1
+            ):
+                first = next(iter(self._open_copies))
+                del self._open_copies[first]
+                for columns in self._opened.values():
+                    columns[first] = None
+
+    def _bytes_open(self) -> int:
+        return sum(self._open_copies.values())
 
     def columns(self, numbers: Sequence[int], name: str) -> list[Column | None]:
         """Return a field's values in some shards, as `column`."""
-        opened = self._opened[name]
-        for number in set(numbers):
-            if opened[number] is None:
-                self.column(number, name)
+        opened = {number: self._opened[name][number] for number in set(numbers)}
+        for number, found in opened.items():
+            if found is None:
+                opened[number] = self.column(number, name)
         return [opened[number] or None for number in numbers]  # type: ignore[misc]
 
     def expect(self, rows: Sequence[NDArray]) -> None:
@@ -439,7 +491,7 @@ class Store:
                 "%d samples have other files than when %s was written, and are decoded anew each time; "
                 "remove that folder and call mf.cache again.",
                 self._stale,
-                self.folder,
+                self.place,
             )
 
     def _open(self, number: int) -> dict[str, Column] | bool | None:
@@ -448,14 +500,15 @@ class Store:
             return False
         path = self.folder / name
         try:
-            content = _mapped(path)
+            content = self._content(name)
         except FileNotFoundError:
             return False
         except OSError as error:
+            if self.bucket is not None:
+                _log.warning("a shard of a cache is not used: %s", error)
             # That there is no descriptor left may pass; that it may not be read does not.
             return None if error.errno in (errno.EMFILE, errno.ENFILE) else False
-        match = _NAME.fullmatch(name)
-        if match is None or xxhash.xxh3_64(content).hexdigest() != match[2]:
+        if content is None:
             return self._drop(path)
         try:
             with pa.ipc.open_file(content) as shard:
@@ -470,6 +523,26 @@ class Store:
             # Somebody has given another file its name.
             return self._drop(path)
 
+    def _content(self, name: str) -> pa.Buffer | None:
+        """Return the bytes of a shard; None if they are not what its name says.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        match = _NAME.fullmatch(name)
+        if self.bucket is not None:
+            # A copy may have been damaged, or removed by another process: then it is made once more.
+            with suppress(FileNotFoundError):
+                path = self.bucket.copy(name)
+                content = _mapped(path)
+                if match is not None and xxhash.xxh3_64(content).hexdigest() == match[2]:
+                    return content
+                path.unlink()
+            self.bucket.copy(name)
+        content = _mapped(self.folder / name)
+        is_whole = match is not None and xxhash.xxh3_64(content).hexdigest() == match[2]
+        return content if is_whole else None
+
     def _drop(self, path: Path) -> bool:
         """Remove a damaged shard, so that it will be written again, and return that there is none."""
         # In a folder that may only be read, it stays.
@@ -477,8 +550,9 @@ class Store:
             path.unlink()
         _log.warning(
             "%s is damaged (its bytes do not fit the checksum in its name): its samples are decoded "
-            "from their source; mf.cache will write it again.",
-            path,
+            "from their source; %s",
+            path if self.bucket is None else f"{shown(self.bucket.uri)}/{path.name}",
+            "mf.cache will write it again." if self.bucket is None else "remove it there.",
         )
         return False
 

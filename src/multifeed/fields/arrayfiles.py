@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -16,12 +16,13 @@ from multifeed.fields.handles import Handles
 from multifeed.fields.hdf5 import HDF5File
 from multifeed.fields.mat import open_mat
 from multifeed.fields.npy import MAX_UNPACKED_BYTES, NpyFile, parse_npy, unpack_npz
-from multifeed.fields.rows import Cells, NDArray
+from multifeed.fields.rows import Cells, NDArray, Requests
 from multifeed.fields.shared import store
 from multifeed.fields.stored import Container, Shape, Work
 from multifeed.fields.zarr import FolderFiles, ZarrStore, ZipFiles
 from multifeed.files import File
 from multifeed.folder import Folder, split_member, suffix_of
+from multifeed.remote.uri import Request
 from multifeed.spec import Spec, fits
 
 # Stands for the end of an array, wherever that is.
@@ -171,6 +172,7 @@ class ArrayFiles(PerSample):
         self._cells, self._folder, self._member = cells, folder, member
         self._shape, self._scale, self._padding, self._rows = shape, scale, padding, rows
         self._handles = Handles(open_container)
+        self._requests = Requests(cells, folder, self._read_whole)
         # Numbers have at most 16 bytes, and headers are short.
         is_known = None not in shape and rows is None
         sizes = (size for size in shape if size is not None)
@@ -188,9 +190,20 @@ class ArrayFiles(PerSample):
         except BadValue:
             return None
 
+    def requests(self, rows: NDArray) -> Iterable[Request]:
+        return self._requests(rows)
+
+    def _read_whole(self, cell: str) -> str | None:
+        """Return the name of the file of a cell if all of it is read."""
+        name, _, found = named(cell, self._member)
+        return name if self._is_read_whole(found) else None
+
+    def _is_read_whole(self, found: Format) -> bool:
+        return found.open is None or (found.parse is not None and self._rows is None)
+
     def load(self, row: int) -> bytes | Work:
         name, path, found = named(self._cells[row], self._member)
-        if found.open is None or (found.parse is not None and self._rows is None):
+        if self._is_read_whole(found):
             data = self._folder.read(name)
             # As bytes it can be compared with other files, which `mf.check` does.
             if found is _NPY and not path:

@@ -24,6 +24,7 @@ import numpy as np
 from multifeed.errors import DeclarationError
 from multifeed.fields.frame import Frame
 from multifeed.fields.rows import NDArray, Rows, Source
+from multifeed.remote.uri import Request
 from multifeed.spec import Spec
 from multifeed.table import Columns
 
@@ -152,6 +153,13 @@ class PerSample(ABC):
     """
 
     spec: Spec
+
+    def requests(self, rows: NDArray) -> Iterable[Request]:
+        """Return what `load` of these rows, ``int64[n]``, asks storage far away for.
+
+        So that it can be asked for ahead. Who reads but a part of a file tells that part.
+        """
+        return ()
 
     def expect(self, rows: NDArray) -> None:
         """Note that these rows, ``int64[n]``, will be read now, one after the other."""

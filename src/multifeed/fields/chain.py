@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from multifeed.fields.base import (
 from multifeed.fields.frame import Frame
 from multifeed.fields.gather import OneByOne
 from multifeed.fields.rows import NDArray, Rows, Source
+from multifeed.remote.uri import Request
 from multifeed.table import Columns
 
 
@@ -176,6 +177,10 @@ class _ChainedSamples(PerSample):
         self.spec = readers[0].spec
         self._readers = readers
         self._chain = chain
+
+    def requests(self, rows: NDArray) -> Iterable[Request]:
+        for number, here in self._chain._cut(rows):
+            yield from self._readers[number].requests(self._chain._row_in[rows[here]])
 
     def load(self, row: int) -> Any:
         reader, there = self._at(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from multifeed.fields.base import Base, PerSample, Told
@@ -9,6 +10,7 @@ from multifeed.fields.frame import Frame, resizing
 from multifeed.fields.resize import resize
 from multifeed.fields.rows import NDArray
 from multifeed.fields.scratch import Scratch
+from multifeed.remote.uri import Request
 
 
 class Finished(PerSample):
@@ -23,6 +25,9 @@ class Finished(PerSample):
         self.spec = base.final
         self._reader, self._base = reader, base
         self._scratch = Scratch()
+
+    def requests(self, rows: NDArray) -> Iterable[Request]:
+        return self._reader.requests(rows)
 
     def expect(self, rows: NDArray) -> None:
         self._reader.expect(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Self
@@ -11,7 +11,7 @@ import numpy as np
 
 from multifeed.errors import BadValue, DeclarationError, lines, near
 from multifeed.fields.base import Base, Field, Learned, PerSample
-from multifeed.fields.rows import NDArray, Source
+from multifeed.fields.rows import NDArray, Requests, Source
 from multifeed.fields.shared import (
     Filled,
     column_names,
@@ -24,6 +24,7 @@ from multifeed.fields.shared import (
     store,
 )
 from multifeed.fields.watch import Watch, name_of
+from multifeed.remote.uri import Request
 from multifeed.spec import Spec
 from multifeed.table import Column, Columns
 
@@ -194,7 +195,13 @@ class _Calls(PerSample):
         self._folders = {
             place: source.folder(name) for place, name in enumerate(field.reads) if name in field.files
         }
+        self._requests = [
+            Requests(source.cells(field.reads[place]), folder) for place, folder in self._folders.items()
+        ]
         self._watch = Watch(_REMEDY)
+
+    def requests(self, rows: NDArray) -> Iterable[Request]:
+        return [each for asked in self._requests for each in asked(rows)]
 
     def file(self, row: int) -> str | None:
         if len(self._folders) != 1:

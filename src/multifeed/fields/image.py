@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from multifeed.fields.base import Base, Field, Learned, PerSample
 from multifeed.fields.decode import CHANNELS, DECODERS, MAX_PIXELS, Size, as_found, decode
 from multifeed.fields.frame import Frame, between, resizing
 from multifeed.fields.resize import resize
-from multifeed.fields.rows import Cells, NDArray, Source
+from multifeed.fields.rows import Cells, NDArray, Requests, Source
 from multifeed.fields.scratch import Scratch
 from multifeed.fields.shared import (
     Filled,
@@ -37,6 +37,7 @@ from multifeed.fields.shared import (
 )
 from multifeed.fields.watch import Watch
 from multifeed.folder import Folder
+from multifeed.remote.uri import Request
 from multifeed.spec import Spec
 from multifeed.table import Columns, is_bytes
 
@@ -218,6 +219,7 @@ class _ImageReader(PerSample):
     def __init__(self, field: Image, cells: Cells, folder: Folder | None) -> None:
         self.spec = field._spec
         self._field, self._cells, self._folder = field, cells, folder
+        self._requests = Requests(cells, folder)
         self._size = field._size
         self._base_size = field._base_size
         self._scratch = Scratch()
@@ -229,6 +231,9 @@ class _ImageReader(PerSample):
             return self._folder.path(self._cells[row])
         except BadValue:
             return None
+
+    def requests(self, rows: NDArray) -> Iterable[Request]:
+        return self._requests(rows)
 
     def load(self, row: int) -> bytes:
         value = self._cells[row]

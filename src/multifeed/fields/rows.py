@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 
 from multifeed.errors import BadValue
 from multifeed.folder import Folder
+from multifeed.remote.uri import Request
 from multifeed.table import Columns
 
 if TYPE_CHECKING:
@@ -165,6 +167,45 @@ class Source(Rows):
         return Folder(start, confined, self.home)
 
 
+class Requests:
+    """What the names in a column ask storage far away for, where each names a file that is read whole.
+
+    A column is taken for one of names near by if the first of them is.
+
+    Args:
+        cells: The names.
+        folder: Where they start.
+        name_of: Returns the name of the file that a cell stands for; None if that is not read whole.
+    """
+
+    def __init__(
+        self, cells: Cells, folder: Folder | None, name_of: Callable[[str], str | None] = str
+    ) -> None:
+        self._cells, self._folder, self._name_of = cells, folder, name_of
+        self._is_near = folder is None
+        if folder is not None:
+            with suppress(BadValue, UnicodeDecodeError):
+                first = cells.first()
+                self._is_near = first is not None and self._request(first) is None
+
+    def __call__(self, rows: NDArray) -> list[Request]:
+        """Return those of some rows, ``int64[n]``."""
+        found: list[Request] = []
+        if self._is_near:
+            return found
+        for row in rows.tolist():
+            # What is wrong with a name is said when it is read.
+            with suppress(BadValue):
+                request = self._request(self._cells[row])
+                if request is not None:
+                    found.append(request)
+        return found
+
+    def _request(self, cell: str | None) -> Request | None:
+        name = None if cell is None else self._name_of(cell)
+        return None if name is None or self._folder is None else self._folder.request(name)
+
+
 def as_arrow(values: NDArray) -> pa.Array:
     """Return an array, ``[n]``, as an Arrow array, without a copy where that is possible."""
     # Arrow takes numbers in the machine's own byte order alone.
@@ -197,6 +238,11 @@ class Cells:
                 f"{error.start} bytes)",
                 "Write the table again with UTF-8 text.",
             ) from error
+
+    def first(self) -> Any:
+        """Return the first value of the column; None if there is none in its first chunk."""
+        chunk = self._column.chunk(0) if self._column.num_chunks else []
+        return next((value for value in (each.as_py() for each in chunk[:1_000]) if value), None)
 
     def is_null(self) -> NDArray | None:
         """Return ``bool[n]``, True where a row has no value; None if all have one."""

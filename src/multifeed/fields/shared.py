@@ -13,6 +13,7 @@ from multifeed.errors import BadValue, DeclarationError, lines
 from multifeed.fields.base import Field, PerSample, Told
 from multifeed.fields.rows import NDArray
 from multifeed.fields.watch import Watch
+from multifeed.remote.uri import Request
 from multifeed.spec import Spec
 from multifeed.table import is_text
 
@@ -202,6 +203,9 @@ class _Preprocessed(PerSample):
         self._inner, self._preprocess = inner, preprocess
         self._watch = watch_over_preprocess()
 
+    def requests(self, rows: NDArray) -> Iterable[Request]:
+        return self._inner.requests(rows)
+
     def load(self, row: int) -> Any:
         return self._inner.load(row)
 
@@ -234,6 +238,9 @@ class Filled(PerSample):
 
     def fill(self, row: int) -> NDArray | None:
         return self._fill if self._is_null[row] else None
+
+    def requests(self, rows: NDArray) -> Iterable[Request]:
+        return self._inner.requests(rows[~self._is_null[rows]])
 
     def load(self, row: int) -> Any:
         return None if self._is_null[row] else self._inner.load(row)

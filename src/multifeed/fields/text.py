@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from multifeed.errors import BadValue, DeclarationError, NotAdaptedError, lines
 from multifeed.extras import package
 from multifeed.fields.base import Field, Learned, PerSample, Remark
-from multifeed.fields.rows import Cells, NDArray, Rows, Source
+from multifeed.fields.rows import Cells, NDArray, Requests, Rows, Source
 from multifeed.fields.shared import (
     Preprocess,
     fill_value,
@@ -32,6 +32,7 @@ from multifeed.fields.shared import (
 )
 from multifeed.files import read_file
 from multifeed.folder import Folder
+from multifeed.remote.uri import Request
 from multifeed.spec import Spec
 from multifeed.table import Columns
 
@@ -339,12 +340,16 @@ class _FileReader(_TextReader):
     def __init__(self, field: Text, cells: Cells, folder: Folder, encode: Encode) -> None:
         super().__init__(field, cells, encode)
         self._folder, self._encoding = folder, field.encoding
+        self._requests = Requests(cells, folder)
 
     def file(self, row: int) -> str | None:
         try:
             return self._folder.path(self._cells[row])
         except BadValue:
             return None
+
+    def requests(self, rows: NDArray) -> Iterable[Request]:
+        return self._requests(rows)
 
     def load(self, row: int) -> bytes:
         return self._folder.read(self._cells[row])

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from multifeed.batch import ask_ahead
 from multifeed.errors import BadValue
 from multifeed.fields.base import Columnar, Derived, Field, Learned, Made, PerSample, Reader, Remark
 from multifeed.fields.gather import OneByOne
 from multifeed.fields.rows import NDArray, Rows, refusals
 from multifeed.fields.shared import first_line
 from multifeed.health.report import Finding
+from multifeed.remote.uri import is_uri
 from multifeed.workers.threads import Job, OrderedThreads
 
 # Rows that a thread reads at a time, one after the other; Ctrl-C waits for no more than these.
@@ -158,16 +160,19 @@ class Reading:
     ) -> None:
         """Call ``look(start, stop)`` for every run of places in the reader."""
 
-        def job(start: int) -> Job[int]:
+        def job(start: int) -> Job[tuple[int, object]]:
             stop = min(start + at_once, len(self._rows))
-            return Job(stop - start, [partial(look, start, stop)])
+            # What is asked for ahead lasts as long as the job.
+            readers = [self._reader] if isinstance(self._reader, PerSample) else []
+            claim = ask_ahead(readers, np.arange(start, stop))
+            return Job((stop - start, claim), [partial(look, start, stop)])
 
         jobs = map(job, range(0, len(self._rows), at_once))
         engine = OrderedThreads(jobs, threads=threads, ahead=4 * threads, name="multifeed-check")
         try:
             with suppress(StopIteration):
                 while True:
-                    advance(engine.get())
+                    advance(engine.get()[0])
         finally:
             # It does not wait for what the threads are reading: that may be on a slow network.
             engine.stop()
@@ -216,7 +221,7 @@ class Reading:
             # What cannot be read is found when its own dataset is checked.
             with suppress(Exception):
                 file = reader.file(place)
-                if file is None or os.path.getsize(file) in sizes:
+                if file is None or is_uri(file) or os.path.getsize(file) in sizes:
                     loaded = reader.load(place)
                     if isinstance(loaded, bytes) and _size(file, loaded) in sizes:
                         self.digests[int(self._rows[place])] = _digest(loaded)
@@ -247,7 +252,7 @@ def _digest(data: bytes) -> bytes:
 
 def _size(file: str | None, loaded: bytes) -> int:
     """Return the size of a file; what was loaded of it may be one member of an archive."""
-    return len(loaded) if file is None else os.path.getsize(file)
+    return len(loaded) if file is None or is_uri(file) else os.path.getsize(file)
 
 
 def _shown(value: Any) -> str:

@@ -135,6 +135,7 @@ class Crew:
         tally: Tally | None = None,
         idle_s: float = 60.0,
     ) -> None:
+        self.processes = processes
         self._program, self._memory, self._idle_s = program, memory, idle_s
         self._name_of, self._epoch_jobs = name_of, epoch_jobs
         self._tally = tally or Tally()
