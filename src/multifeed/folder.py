@@ -146,7 +146,7 @@ class Folder:
         """
         request = self.request(name)
         if request is None:
-            with self._open(name) as file:
+            with self.open(name) as file:
                 return file.read()
         from multifeed.remote import ahead
 
