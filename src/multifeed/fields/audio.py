@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, asdict, dataclass, replace
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ from multifeed.fields.shared import (
 )
 from multifeed.fields.sound import Sound, decoders, samples, samples_of
 from multifeed.fields.spectrogram import Mels, Spectrogram
+from multifeed.remote.uri import Request
 from multifeed.spec import Spec
 from multifeed.table import Columns
 
@@ -178,6 +180,9 @@ class _AudioReader(PerSample):
 
     def file(self, row: int) -> str | None:
         return self._contents.file(row)
+
+    def requests(self, rows: NDArray) -> Iterable[Request]:
+        return () if self._bounds else self._contents.requests(rows)
 
     def load(self, row: int) -> Loaded:
         return self._contents.load(row, is_part=bool(self._bounds))

@@ -11,7 +11,7 @@ import numpy as np
 
 from multifeed.errors import BadValue, DeclarationError, lines
 from multifeed.fields.base import Field
-from multifeed.fields.rows import Source
+from multifeed.fields.rows import Requests, Source
 from multifeed.fields.shared import holds_text
 from multifeed.files import File
 from multifeed.table import Columns, is_bytes
@@ -50,6 +50,8 @@ class Contents:
         is_named = holds_text(source.columns[column].type)
         self._cells = source.cells(column)
         self._folder = source.folder(column) if is_named else None
+        # What storage far away is asked for, where no part is enough.
+        self.requests = Requests(self._cells, self._folder)
 
     def file(self, row: int) -> str | None:
         """Return the file of a row, if it has one."""
@@ -75,6 +77,9 @@ class Contents:
         if self._folder is None:
             data: bytes = value
             return data
+        if not is_part and self._folder.request(value) is not None:
+            # However large: it may have been asked for ahead.
+            return self._folder.read(value)
         file = self._folder.open(value)
         if is_part or file.size > _WHOLE_BYTES:
             return file

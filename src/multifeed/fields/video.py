@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from fractions import Fraction
 from typing import Any, Self
@@ -29,6 +29,7 @@ from multifeed.fields.shared import (
     preprocessed_spec,
     wrap,
 )
+from multifeed.remote.uri import Request
 from multifeed.spec import Spec
 from multifeed.table import Columns
 
@@ -157,6 +158,9 @@ class _VideoReader(PerSample):
 
     def file(self, row: int) -> str | None:
         return self._contents.file(row)
+
+    def requests(self, rows: NDArray) -> Iterable[Request]:
+        return () if self._bounds else self._contents.requests(rows)
 
     def load(self, row: int) -> Loaded:
         return self._contents.load(row, is_part=bool(self._bounds))
