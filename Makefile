@@ -8,6 +8,12 @@ KERAS_BACKEND ?= jax
 BENCH_RESULT ?= benchmarks/results/$(shell date +%F).json
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 0
+# Threads of PyTorch that wait for each other do not keep the processors from other tests meanwhile.
+export OMP_WAIT_POLICY ?= PASSIVE
+# Tests start a thousand interpreters: what one has compiled, the others need not.
+export PYTHONDONTWRITEBYTECODE :=
+# As many tests at once as there are processors. Those of one `xdist_group` share what is costly to set up.
+AT_ONCE := --numprocesses auto --dist loadgroup
 
 .PHONY: demo test test-slow coverage lint docs bench clean
 
@@ -15,9 +21,9 @@ demo: $(READY)  ## Train a two-branch model on real stereo patches; about two mi
 	KERAS_BACKEND=$(KERAS_BACKEND) $(BIN)/python examples/stereo.py --out demo
 
 test: $(READY) lint docs  ## All tests, the slow ones in a short form, on every backend
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AT_ONCE)
 	for backend in jax tensorflow torch; do \
-		KERAS_BACKEND=$$backend $(BIN)/python -m pytest tests/keras src/multifeed/keras || exit 1; \
+		KERAS_BACKEND=$$backend $(BIN)/python -m pytest $(AT_ONCE) tests/keras src/multifeed/keras || exit 1; \
 	done
 
 test-slow: export MULTIFEED_SLOW := 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,6 +12,12 @@ import simplejpeg
 from skimage import data as photographs
 
 import multifeed as mf
+
+
+def pytest_collection_finish() -> None:
+    """Keep modules and tests from being looked through each time that a test looks for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

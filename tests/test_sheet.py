@@ -251,9 +251,9 @@ class TestOneAxis:
     def test_long_curves_take_no_time(self) -> None:
         """Two million numbers are not two million strokes, which take some ten seconds."""
         data = dataset(np.random.default_rng(0).normal(size=(1, 2_000_000)))
-        begin = time.perf_counter()
+        begin = time.process_time()
         mf.show(data)
-        assert time.perf_counter() - begin < 2.0
+        assert time.process_time() - begin < 2.0
 
     def test_masks_are_bars(self, drawn: list[str]) -> None:
         """Dark where it is True, and counted."""
@@ -626,7 +626,7 @@ def test_a_sheet_takes_well_under_a_second(photos: Path) -> None:
         targets=mf.Category("kind", vocabulary=list("abcdefgh")),
     )
     mf.show(data)
-    begin = time.perf_counter()
+    begin = time.process_time()
     mf.show(data)
-    # It takes 0.15 s; a machine that is busy may take some times as long.
-    assert time.perf_counter() - begin < 1.0
+    # It takes 0.15 s, whatever else the machine is about.
+    assert time.process_time() - begin < 1.0

@@ -18,6 +18,9 @@ from multifeed.augment.legacy import GeneratorAffine, GeneratorColor
 from multifeed.augment.warp import Warp
 from multifeed.spec import Spec
 
+# Of Keras, which takes seconds to import.
+pytestmark = pytest.mark.xdist_group("legacy")
+
 
 @pytest.fixture(scope="module")
 def generator_class() -> Any:

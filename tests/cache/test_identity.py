@@ -599,6 +599,6 @@ def test_a_million_names_are_digested_in_a_moment(folder: Path) -> None:
 
     names = pa.array([f"folder/{number:07}.jpg" for number in range(1_000_000)])
     columns = Columns(pa.table({"x": names}))
-    begin = time.perf_counter()
+    begin = time.process_time()
     digest_column(Source(columns, None), "x", new_hash())
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2

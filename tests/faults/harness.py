@@ -6,7 +6,7 @@ no test, and fails. The oracle, whatever the fault was:
 
 - the program ended within its time limit, and its exit status is the one that the test expects;
 - within `GONE_S` no process of it is left, and nothing that it made in ``/dev/shm`` or in the folder of
-  temporary files;
+  temporary files: other programs, which run meanwhile, are not looked at;
 - inside of it, around whatever ran within ``nothing_left()``: no child, no thread, no descriptor, and no
   memory more than before.
 """
@@ -83,7 +83,7 @@ class Program:
         self._temporary.mkdir()
         (folder / "work").mkdir()
         self._log.touch()
-        self._shared = set(_listed("/dev/shm"))
+        self._shared = set(shared_files(self._mark))
         (folder / "program.py").write_text(textwrap.dedent(script))
         path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         own = {
@@ -150,7 +150,7 @@ class Program:
         began = time.monotonic()
         while True:
             alive = self._alive()
-            shared = [name for name in _listed("/dev/shm") if name not in self._shared]
+            shared = [name for name in shared_files(self._mark) if name not in self._shared]
             passed = time.monotonic() - began
             if not alive and not shared:
                 return passed
@@ -214,6 +214,20 @@ def nothing_left(
     assert not more, f"more than before: {more}"
     grown = _memory() - bytes_before
     assert not memory or grown < SLACK_BYTES, f"{grown / 2**20:.0f} MiB more memory than before"
+
+
+def shared_files(program: str = os.environ.get(_MARK, "")) -> list[str]:
+    """Return the files in ``/dev/shm`` that are a program's, by its mark, or nobody's.
+
+    What others hold is none of its doing: database servers, say, have files there, too.
+    """
+    names = set(_listed("/dev/shm"))
+    for process in psutil.process_iter() if names else ():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(_MARK) != program:
+                held = [*process.memory_maps(), *process.open_files()]
+                names -= {Path(each.path).name for each in held if each.path.startswith("/dev/shm/")}
+    return sorted(names)
 
 
 def _held() -> dict[str, int]:

@@ -65,6 +65,7 @@ KINDS = {
 
 
 @pytest.mark.timeout(700)
+@pytest.mark.xdist_group("bombs")
 @pytest.mark.parametrize("name", [*bombs.BOMBS, *bombs.HOLES])
 def test_a_bomb_is_refused_before_it_costs_anything(name: str, told: dict[str, dict[str, Any]]) -> None:
     """Row 25: by an error of ours; in little memory; where its header tells it, for that reason."""

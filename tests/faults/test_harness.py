@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
+from pathlib import Path
+
 import pytest
 from harness import Program, run
 
@@ -36,6 +39,24 @@ def test_what_a_program_leaves_behind_is_seen(leak: str, said: str) -> None:
     """Processes, though they have left its group, and temporary files."""
     with pytest.raises(AssertionError, match=said):
         run(f"{HEAD}injected('a leak')\n{leak}")
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="shared memory has no folder here")
+def test_shared_memory_that_nobody_holds_is_seen() -> None:
+    """What another process has open, or mapped, is that one's; the rest is left behind."""
+    path = Path("/dev/shm", uuid.uuid4().hex)
+    script = HEAD + "injected('a file')"
+    try:
+        program = Program(script)
+        with path.open("x"):
+            assert program.end().code == 0
+        path.unlink()
+        program = Program(script)
+        path.touch()
+        with pytest.raises(AssertionError, match=f"left behind: .*{path.name}"):
+            program.end()
+    finally:
+        path.unlink()
 
 
 @pytest.mark.parametrize(

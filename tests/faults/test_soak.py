@@ -16,7 +16,7 @@ SCRIPT = """
     import numpy as np
     import psutil
     import multifeed as mf
-    from harness import injected, nothing_left, tell
+    from harness import injected, shared_files, tell
     from PIL import Image
 
     EPOCHS, BAD = {epochs}, {{3, 40}}
@@ -41,8 +41,8 @@ SCRIPT = """
         gc.collect()
         this = psutil.Process()
         children = [each for each in this.children() if each.status() != "zombie"]
-        shared = len(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else 0
-        return [this.memory_info().rss, this.num_fds(), this.num_threads(), len(children), shared]
+        counts = [this.num_fds(), this.num_threads(), len(children), len(shared_files())]
+        return [this.memory_info().rss, *counts]
 
     def kill_one():
         children = psutil.Process().children()

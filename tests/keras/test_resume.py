@@ -22,6 +22,8 @@ from resume_job import BATCH, dataset, state_of, train
 import multifeed as mf
 from multifeed.generations import Generations
 
+pytestmark = pytest.mark.xdist_group("resume")
+
 JOB = Path(__file__).with_name("resume_job.py")
 BACKEND = keras.config.backend()
 STEPS = 7
