@@ -49,12 +49,6 @@ def bucket() -> Iterator[Any]:
         store_of.cache_clear()
 
 
-def pytest_collection_finish() -> None:
-    """Keep modules and tests from being looked through each time that a test looks for garbage."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(scope="session")
 def full_length() -> bool:
     """Whether slow tests run at full length (`make test-slow`)."""
