@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tarfile
 import textwrap
 import threading
 import time
@@ -466,6 +467,48 @@ def test_a_file_that_changes_while_it_is_cached_is_stale(
         cached = mf.cache(data, "cache", workers=1)
     assert redone(cached) == 1
     np.testing.assert_array_equal(pixels(cached), pixels(data))
+
+
+def test_a_row_of_several_files_is_stale_once_one_of_them_changes(folder: Path) -> None:
+    """Whichever it is, and though another one is newer."""
+    rows = {"one": ["a", "b"], "other": ["c", "d"]}
+    for name in "abcd":
+        Path(name).write_bytes(b"xx")
+    fn, spec = (lambda *files: list(b"".join(files))), mf.Spec((4,), "int32")
+    field = mf.Function(["one", "other"], fn, spec, files=["one", "other"])
+    cached = mf.cache(mf.Dataset(rows, inputs=field), "cache")
+    for name in "ad":
+        Path(name).write_bytes(b"xy")
+        os.utime(name, ns=(1, 1))
+    for read in (cached.__getitem__, lambda row: mf.Feed(cached, batch_size=1).batch(0, row)):
+        assert bytes(np.uint8(read(0)[0]).ravel()) == b"xyxx"
+        assert bytes(np.uint8(read(1)[0]).ravel()) == b"xxxy"
+
+
+def test_several_files_of_one_name_in_two_folders_are_told_apart(folder: Path) -> None:
+    """Names are relative to a folder, which is a part of what a cache is good for."""
+    for number, name in enumerate(("here", "there")):
+        (folder / name).mkdir()
+        (folder / name / "a").write_bytes(bytes([number]))
+    fn, spec = (lambda one, other: one[0] + other[0]), mf.Spec((), "int32")
+    field = mf.Function(["one", "other"], fn, spec, files=["one", "other"])
+    rows = {"one": ["a"], "other": ["a"]}
+    found = [mf.cache(mf.Dataset(rows, inputs=field, root=name), "cache") for name in ("here", "there")]
+    assert [cached[0][0] for cached in found] == [0, 2]
+
+
+def test_parts_of_a_file_are_kept_until_it_changes(folder: Path) -> None:
+    """Members of an archive are as good as files of their own."""
+    with tarfile.open("photos.tar", "w") as archive:
+        for number in range(4):
+            archive.add(f"photos/p{number:02}.jpg")
+    data = mf.Dataset(mf.tar("photos.tar"), inputs={"photo": mf.Image("jpg", 32)})
+    cached = mf.cache(data, "cache")
+    assert redone(cached) == 0
+    np.testing.assert_array_equal(pixels(cached), pixels(data))
+    os.utime("photos.tar", ns=(1, 1))
+    with pytest.raises(mf.SampleError, match="has changed since its parts were listed"):
+        cached[0]
 
 
 def test_max_bytes_is_a_bound(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

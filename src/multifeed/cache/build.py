@@ -33,6 +33,7 @@ from multifeed.cache.shards import (
     Kept,
     Store,
     Values,
+    as_one,
     found_in,
     schema_of,
     shard_bytes,
@@ -48,6 +49,7 @@ from multifeed.fields.base import Field, Learned, Link, PerSample
 from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.fields.shared import at_least, at_least_one, one_of
 from multifeed.files import sync_folder
+from multifeed.folder import part_of
 from multifeed.keys import Keys
 from multifeed.progress import bars_on_terminal
 from multifeed.remote.uri import is_uri, joined, localized
@@ -307,7 +309,7 @@ def _reads_files(reader: PerSample, rows: Rows) -> bool:
     # Of several tables, one may have names and another the contents themselves.
     for _, places in rows.pieces():
         row = next((int(row) for row in places if reader.fill(int(row)) is None), None)
-        if row is not None and reader.file(row) is not None:
+        if row is not None and reader.files(row):
             return True
     return False
 
@@ -536,17 +538,23 @@ class _Build:
         return pa.record_batch(batch.columns, schema=schema)
 
 
+def _whole(name: str) -> str:
+    """Return the path of the file that a name stands for, or of which it names a part."""
+    part = part_of(name)
+    return os.path.abspath(name if part is None else part.file)
+
+
 def _keep(reader: PerSample, row: int, home: str, into: Values, place: int, out: NDArray | None) -> bool:
     """Decode a row into its place of a shard; return False if it is missing."""
     if reader.fill(row) is not None or out is None:
         return False
-    file = reader.file(row)
     # One far away is not asked again whether it has changed: that would cost what reading it does.
-    if file is not None and not is_uri(file):
-        # Before it is read: if it changes meanwhile, what is kept is older than the file, and stale.
-        file = os.path.join(home, file)
-        into.sizes[place], into.mtimes[place] = size_and_time(file)
-        into.files[place] = os.fsencode(os.path.abspath(file))
+    near = [file for file in reader.files(row) if not is_uri(file)]
+    if near:
+        # Before they are read: if one changes meanwhile, what is kept is older than it, and stale.
+        files = as_one(_whole(os.path.join(home, file)) for file in near)
+        into.sizes[place], into.mtimes[place] = size_and_time(files)
+        into.files[place] = files
     into.told[place] = reader.decode(row, reader.load(row), out)
     packing = into.kept.packing
     if packing is not None:

@@ -18,7 +18,7 @@ import secrets
 import signal
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -65,6 +65,8 @@ _KINDS = {
 }
 _NAME = re.compile(r"(\d{5,})-([0-9a-f]{16})\.arrow")
 _TEMPORARY = ".writing-"
+# What no path has.
+_BETWEEN = b"\0"
 # An Arrow list of one size has at most so many items.
 MOST_ITEMS = 2**31 - 1
 # Stale rows, in shares of all, and damaged shards are told of once: this many are few.
@@ -99,9 +101,9 @@ class Values:
         packed: The packed values by row; None for a row that has none.
         valid: ``bool[rows]``, False for a row that is missing or could not be read.
         told: What the reader told of each row.
-        files: The file that each row was read from, as absolute path; None where there is none.
-        sizes: ``int64[rows]``, the bytes of that file before it was read.
-        mtimes: ``int64[rows]``, when it had been changed last, in nanoseconds.
+        files: The files that each row was read from, as `as_one` returns them; None where there is none.
+        sizes: ``int64[rows]``, the bytes of those files before they were read.
+        mtimes: ``int64[rows]``, when they had been changed last; see `size_and_time`.
     """
 
     kept: Kept
@@ -313,16 +315,16 @@ class Column:
         return self.valid is None or bool(self.valid[place])
 
     def file(self, place: int) -> bytes:
-        """Return the file that a row was read from; empty if from none."""
+        """Return the files that a row was read from, as `as_one` returns them; empty if from none."""
         return bytes(self.files[self.starts[place] : self.starts[place + 1]])
 
     def is_fresh(self, place: int) -> bool:
-        """Tell whether the file of a row is as it was when the row was read from it."""
-        file = self.file(place) if self.has_files else b""
-        if not file:
+        """Tell whether the files of a row are as they were when the row was read from them."""
+        files = self.file(place) if self.has_files else b""
+        if not files:
             return True
         try:
-            size, time = size_and_time(file)
+            size, time = size_and_time(files)
         except (OSError, ValueError):
             return False
         return size == self.sizes[place] and time == self.mtimes[place]
@@ -604,12 +606,28 @@ def fresh(rows: Sequence[tuple[Column, int]]) -> list[bool]:
     ]
 
 
-def size_and_time(file: str | bytes) -> tuple[int, int]:
-    """Return a file's bytes and time of change; of a folder, of all files in it and the latest of them.
+def as_one(files: Iterable[str]) -> bytes:
+    """Return paths as one; that of a single file is its own."""
+    return _BETWEEN.join(map(os.fsencode, files))
+
+
+def size_and_time(files: bytes) -> tuple[int, int]:
+    """Return the bytes of files, and their time of change in nanoseconds; of several, the sums.
+
+    Args:
+        files: Paths, as `as_one` returns them. Of a folder, all files in it count, and the latest time.
 
     Raises:
-        OSError: If it is not there.
+        OSError: If one is not there.
     """
+    if _BETWEEN not in files:
+        return _size_and_time(files)
+    sizes, times = zip(*map(_size_and_time, files.split(_BETWEEN)), strict=True)
+    # The sum of five times is more than an integer of 64 bits.
+    return sum(sizes), sum(times) % 2**62
+
+
+def _size_and_time(file: bytes) -> tuple[int, int]:
     status = os.stat(file)
     if not stat.S_ISDIR(status.st_mode):
         return status.st_size, status.st_mtime_ns
@@ -618,7 +636,7 @@ def size_and_time(file: str | bytes) -> tuple[int, int]:
         # A file that is renamed, or gone, changes the folder itself.
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                inner, inner_time = size_and_time(entry.path)
+                inner, inner_time = _size_and_time(entry.path)
             else:
                 inner, inner_time = entry.stat().st_size, entry.stat().st_mtime_ns
             size, time = size + inner, max(time, inner_time)

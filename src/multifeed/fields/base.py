@@ -203,6 +203,11 @@ class PerSample(ABC):
         """Return the file that row `row` is read from, if it is read from one."""
         return None
 
+    def files(self, row: int) -> tuple[str, ...]:
+        """Return all files that row `row` is read from."""
+        file = self.file(row)
+        return () if file is None else (file,)
+
     def describe(self, row: int, loaded: Any) -> dict[str, Any]:
         """Return what can be said about a sample as it was found, such as an image's own size."""
         return {}

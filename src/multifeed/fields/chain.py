@@ -202,6 +202,10 @@ class _ChainedSamples(PerSample):
         reader, there = self._at(row)
         return reader.file(there)
 
+    def files(self, row: int) -> tuple[str, ...]:
+        reader, there = self._at(row)
+        return reader.files(there)
+
     def _at(self, row: int) -> tuple[PerSample, int]:
         chain = self._chain
         return self._readers[chain._part_of[row]], int(chain._row_in[row])

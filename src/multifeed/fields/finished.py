@@ -60,6 +60,9 @@ class Finished(PerSample):
     def file(self, row: int) -> str | None:
         return self._reader.file(row)
 
+    def files(self, row: int) -> tuple[str, ...]:
+        return self._reader.files(row)
+
     def describe(self, row: int, loaded: Any) -> dict[str, Any]:
         return self._reader.describe(row, loaded)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Self
@@ -204,13 +205,18 @@ class _Calls(PerSample):
         return [each for asked in self._requests for each in asked(rows)]
 
     def file(self, row: int) -> str | None:
-        if len(self._folders) != 1:
-            return None
-        ((place, folder),) = self._folders.items()
-        try:
-            return folder.path(self._values[place](row))
-        except BadValue:
-            return None
+        # Of several, none is the one.
+        files = self.files(row) if len(self._folders) == 1 else ()
+        return files[0] if files else None
+
+    def files(self, row: int) -> tuple[str, ...]:
+        found = []
+        for place, folder in self._folders.items():
+            with suppress(BadValue):
+                name = self._values[place](row)
+                if name is not None:
+                    found.append(folder.path(name))
+        return tuple(found)
 
     def load(self, row: int) -> list[Any]:
         values = [value(row) for value in self._values]

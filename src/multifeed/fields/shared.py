@@ -219,6 +219,9 @@ class _Preprocessed(PerSample):
     def file(self, row: int) -> str | None:
         return self._inner.file(row)
 
+    def files(self, row: int) -> tuple[str, ...]:
+        return self._inner.files(row)
+
     def describe(self, row: int, loaded: Any) -> dict[str, Any]:
         return self._inner.describe(row, loaded)
 
@@ -253,6 +256,9 @@ class Filled(PerSample):
 
     def file(self, row: int) -> str | None:
         return None if self._is_null[row] else self._inner.file(row)
+
+    def files(self, row: int) -> tuple[str, ...]:
+        return () if self._is_null[row] else self._inner.files(row)
 
     def describe(self, row: int, loaded: Any) -> dict[str, Any]:
         return {} if self._is_null[row] else self._inner.describe(row, loaded)
