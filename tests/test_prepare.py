@@ -281,7 +281,7 @@ class TestFiles:
         assert refused(data, {"photo": "p00.jpg"}) == (
             "reading 'photo' of the sample raised KeyError: 'oops'.\n"
             f"  File: {folder}/p00.jpg.\n"
-            "  The exception above is the original. If it came from your preprocess=, that function "
+            "  The exception above is the original. If it came from a function of yours, that "
             "must accept every sample."
         )
 

@@ -24,6 +24,7 @@ from multifeed.fields.base import (
     Told,
 )
 from multifeed.fields.scratch import Scratch
+from multifeed.fields.shared import first_line
 from multifeed.meter import Meter, Spent
 from multifeed.spec import Spec
 from multifeed.spot import Spot
@@ -453,18 +454,19 @@ class Plan:
         number = row if self._numbered else None
         if isinstance(error, BadValue):
             return bad_sample(error, name, number, file, key)
+        said = first_line(error)
         return SampleError(
             lines(
-                f"reading {name!r} of {_sample(key, number)} raised {type(error).__name__}: {error}.",
+                f"reading {name!r} of {_sample(key, number)} raised {type(error).__name__}: {said}.",
                 _place(file, number),
-                "The exception above is the original. If it came from your preprocess=, that function "
-                "must accept every sample.",
+                "The exception above is the original. If it came from a function of yours, that must "
+                "accept every sample.",
             ),
             field=name,
             key=key,
             row=number,
             file=file,
-            reason=f"raises {type(error).__name__}: {error}",
+            reason=f"raises {type(error).__name__}: {said}",
         )
 
 

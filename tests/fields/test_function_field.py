@@ -135,6 +135,39 @@ def test_files_are_given_as_bytes(tmp_path: Path) -> None:
     )
 
 
+def test_files_may_be_named_by_a_pattern(tmp_path: Path) -> None:
+    """As the columns may."""
+    for name in ("one", "two"):
+        (tmp_path / name).write_bytes(name.encode() * 2)
+    rows = {"lead1": ["one"], "lead2": ["two"], "x": [3]}
+    field = mf.Function(
+        ["lead*", "x"], lambda one, two, x: [one[0], two[0], x], mf.Spec((3,), "int32"), files="lead*"
+    )
+    data = mf.Dataset(rows, inputs={"x": field}, root=tmp_path)
+    assert data[0][0]["x"].tolist() == [*b"ot", 3]
+
+
+def test_of_an_exception_of_several_lines_the_first_one_is_told() -> None:
+    """The original has the rest; a message stays one of four lines."""
+
+    def fails(weight: int) -> float:
+        raise ValueError(f"first {weight}\nsecond\nthird")
+
+    with pytest.raises(mf.DeclarationError) as caught:
+        declared(ROWS, mf.Function("weight", fails))
+    assert str(caught.value).splitlines()[0] == (
+        "field 'x': fails raised ValueError for row 0: first 81."
+    )
+    with pytest.raises(mf.SampleError) as told:
+        declared(ROWS, mf.Function("weight", fails, mf.Spec((), "int8")))[2]
+    assert str(told.value) == (
+        "reading 'x' of sample 'c' raised ValueError: first 64.\n"
+        "  Row: 2.\n"
+        "  The exception above is the original. If it came from a function of yours, that must accept "
+        "every sample."
+    )
+
+
 def test_of_several_files_the_error_names_the_one(tmp_path: Path) -> None:
     """And a name that leads out of the folder is refused, as everywhere."""
     (tmp_path / "a").write_bytes(b"a")
@@ -192,7 +225,9 @@ def test_another_shape_or_value_is_told_with_the_sample() -> None:
          "a function of files needs spec=: declaring reads no file.\n"
          '  Write e.g. spec=mf.Spec((128, 3), "float32").'),
         (("weight", float, mf.Spec((), "int8")), {"files": "wieght"},
-         "files names columns of the function; 'wieght' is none.\n  Did you mean 'weight'?"),
+         "field 'x': the row table has no column 'wieght'.\n  Did you mean 'weight' or 'height'?"),
+        (("weight", float, mf.Spec((), "int8")), {"files": "height"},
+         "field 'x': files names columns of the function; 'height' is none.\n  Did you mean 'weight'?"),
         (("weight", float, mf.Spec((), "int8")), {"files": "weight"},
          "field 'x': files are columns of file names; 'weight' holds int64."),
         (("weight", lambda weight: 1 / 0), {},

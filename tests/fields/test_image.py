@@ -802,6 +802,6 @@ def test_a_preprocess_that_fails_on_a_sample_is_chained() -> None:
     assert str(caught.value) == (
         "reading 'image' of sample 'p7' raised KeyError: 'no such tooth'.\n"
         "  Row: 0.\n"
-        "  The exception above is the original. If it came from your preprocess=, that function must "
+        "  The exception above is the original. If it came from a function of yours, that must "
         "accept every sample."
     )

@@ -448,6 +448,17 @@ def test_what_is_no_text_is_told_by_its_byte(
     )
 
 
+def test_an_encoding_is_that_of_files() -> None:
+    """Text in a column has none."""
+    with pytest.raises(mf.DeclarationError) as caught:
+        mf.Text("note", 6, encoding="utf-16")
+    assert str(caught.value) == (
+        "encoding is that of text files; received 'utf-16' for a column of text, which is decoded "
+        "already.\n"
+        "  Pass files=True if the column holds names of files."
+    )
+
+
 @pytest.mark.parametrize("encoding", ["", "utf-9", "rot13", "zip", 8, None])
 def test_an_encoding_is_one_of_text(encoding: Any) -> None:
     """What Python does not know, or what makes bytes of bytes, is refused at declaration."""

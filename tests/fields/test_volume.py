@@ -581,6 +581,14 @@ def test_without_a_size_the_headers_say_it(tmp_path: Path) -> None:
         ({"interpolation": "cubic"}, "interpolation must be one of 'trilinear', 'nearest'; received "
          "'cubic'."),
         ({"pad_value": float("nan")}, "pad_value must be a finite number; received nan."),
+        (
+            {"pad_value": -5, "dtype": "uint8"},
+            "pad_value is a value that voxels can have; uint8 cannot hold -5.",
+        ),
+        (
+            {"pad_value": 0.5, "interpolation": "nearest"},
+            "pad_value is a value that voxels can have; int32 cannot hold 0.5.",
+        ),
         ({"patch": 4, "patch_at": ("z", "y")}, "patch_at names three columns of corners, or is None; "
          "received ('z', 'y')."),
     ],
@@ -590,6 +598,14 @@ def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> Non
     with pytest.raises(mf.DeclarationError) as caught:
         mf.Volume("scan", **options)
     assert str(caught.value) == message
+
+
+def test_the_header_of_two_files_is_told(tmp_path: Path) -> None:
+    """It is whole, and has no voxels."""
+    nibabel.save(nibabel.Nifti1Pair(np.zeros((2, 2, 2), np.int16), np.eye(4)), tmp_path / "a.img")
+    with pytest.raises(mf.SampleError) as caught:
+        read(tmp_path, "a.hdr", mf.Volume("scan", 2))
+    assert caught.value.reason == "is not a single NIfTI file: its voxels are in an .img file"
 
 
 def test_a_column_of_no_names_is_refused() -> None:

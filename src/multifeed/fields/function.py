@@ -17,6 +17,7 @@ from multifeed.fields.shared import (
     Filled,
     column_names,
     fill_value,
+    first_line,
     holds_text,
     is_raise,
     kept_spec,
@@ -100,14 +101,6 @@ class Function(Field):
                     'Write e.g. spec=mf.Spec((128, 3), "float32").',
                 )
             )
-        for name in self.files:
-            if name not in self.columns:
-                raise DeclarationError(
-                    lines(
-                        f"files names columns of the function; {name!r} is none.",
-                        near(name, self.columns),
-                    )
-                )
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -124,6 +117,15 @@ class Function(Field):
     def settled(self, columns: Columns) -> Self:
         settled = copy(self)
         object.__setattr__(settled, "columns", tuple(columns.all_matching(self.reads)))
+        object.__setattr__(settled, "files", tuple(columns.all_matching(self.files)))
+        for name in settled.files:
+            if name not in settled.columns:
+                raise DeclarationError(
+                    lines(
+                        f"files names columns of the function; {name!r} is none.",
+                        near(name, settled.reads),
+                    )
+                )
         if self.spec is None:
             object.__setattr__(settled, "spec", settled._found(columns))
         return settled
@@ -146,7 +148,8 @@ class Function(Field):
         except Exception as error:
             raise DeclarationError(
                 lines(
-                    f"{name_of(self.fn)} raised {type(error).__name__} for row {row}: {error}.",
+                    f"{name_of(self.fn)} raised {type(error).__name__} for row {row}: "
+                    f"{first_line(error)}.",
                     "Without spec= it is called at declaration, to find what it returns.",
                 )
             ) from error

@@ -75,7 +75,7 @@ def parse_header(head: bytes) -> Lying:
     """
     nibabel = package("nibabel", extra="medical", of="mf.Volume")
     size = min(int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
-    if len(head) < size + 4:
+    if len(head) < size:
         raise BadValue("is damaged: it ends within its header", REPLACE)
     try:
         # Unchecked: what its checks find, they write to a log.

@@ -148,7 +148,8 @@ def preprocessed_spec(spec: Spec, preprocess: Preprocess | None) -> Spec:
     except Exception as error:
         raise DeclarationError(
             lines(
-                f"preprocess raised {type(error).__name__} on a blank sample of {spec}: {error}.",
+                f"preprocess raised {type(error).__name__} on a blank sample of {spec}: "
+                f"{first_line(error)}.",
                 "It is called at declaration with zeros, to find the shape and dtype that it returns.",
             )
         ) from error
@@ -303,7 +304,7 @@ def such_rows(count: int) -> str:
     return f" ({count:,} such rows)" if count > 1 else ""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of what a library says, or else the name of its exception."""
     # Where an object lies in memory tells nobody anything, and is another place each time.
     said = re.sub(r" at 0x[0-9a-f]+", "", str(error)).strip()

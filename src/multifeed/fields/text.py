@@ -129,6 +129,14 @@ class Text(Field):
         _package()
         one_of("files", self.files, (True, False))
         object.__setattr__(self, "encoding", _checked_encoding(self.encoding))
+        if self.encoding != "utf-8" and not self.files:
+            raise DeclarationError(
+                lines(
+                    f"encoding is that of text files; received {self.encoding!r} for a column of text, "
+                    "which is decoded already.",
+                    "Pass files=True if the column holds names of files.",
+                )
+            )
         length = whole_number(self.length) or 0
         if length < 1:
             raise DeclarationError(

@@ -165,8 +165,19 @@ class Volume(Field):
                 f"a window makes numbers from 0 to 1, or to 255 in uint8; dtype is {self._dtype}, "
                 f"interpolation {self.interpolation!r}."
             )
-        if self.is_labels:
-            fill_value(self._padding, Spec((1,), self._dtype))
+        if self.window is None:
+            self._check_padding()
+
+    def _check_padding(self) -> None:
+        """Raise if the dtype cannot hold what stands outside of a volume."""
+        padding = np.array([self._padding])
+        try:
+            store(padding if self.is_labels else np.rint(padding), np.empty(1, self._dtype))
+        except BadValue as error:
+            raise DeclarationError(
+                f"pad_value is a value that voxels can have; {self._dtype} cannot hold "
+                f"{self._padding!r}."
+            ) from error
 
     @property
     def is_labels(self) -> bool:
