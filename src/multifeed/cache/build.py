@@ -49,7 +49,7 @@ from multifeed.fields.base import Field, Learned, Link, PerSample
 from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.fields.shared import at_least, at_least_one, one_of
 from multifeed.files import sync_folder
-from multifeed.folder import part_of
+from multifeed.folder import file_of
 from multifeed.keys import Keys
 from multifeed.progress import bars_on_terminal
 from multifeed.remote.uri import is_uri, joined, localized
@@ -538,12 +538,6 @@ class _Build:
         return pa.record_batch(batch.columns, schema=schema)
 
 
-def _whole(name: str) -> str:
-    """Return the path of the file that a name stands for, or of which it names a part."""
-    part = part_of(name)
-    return os.path.abspath(name if part is None else part.file)
-
-
 def _keep(reader: PerSample, row: int, home: str, into: Values, place: int, out: NDArray | None) -> bool:
     """Decode a row into its place of a shard; return False if it is missing."""
     if reader.fill(row) is not None or out is None:
@@ -552,7 +546,7 @@ def _keep(reader: PerSample, row: int, home: str, into: Values, place: int, out:
     near = [file for file in reader.files(row) if not is_uri(file)]
     if near:
         # Before they are read: if one changes meanwhile, what is kept is older than it, and stale.
-        files = as_one(_whole(os.path.join(home, file)) for file in near)
+        files = as_one(os.path.abspath(os.path.join(home, file_of(file))) for file in near)
         into.sizes[place], into.mtimes[place] = size_and_time(files)
         into.files[place] = files
     into.told[place] = reader.decode(row, reader.load(row), out)
