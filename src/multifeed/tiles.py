@@ -47,12 +47,12 @@ def tiles(
             become columns; or the path of a single scene.
         size: (height, width) of a tile, in pixels; one number for a square.
         stride: (down, across) from one tile to the next, in pixels; `size` by default. Smaller, tiles
-            overlap.
+            overlap; larger, what lies between them is left out.
         column: The column of names of GeoTIFF files; of a pattern, what it shall be called. Several, if
             a window is to be read from each: the rasters of a row must then have one size.
         key: The column that names a scene; by default the pattern's only brace, else the file's name.
         edge: What becomes of the last tiles, where they would reach beyond the scene: ``"shift"`` moves
-            them inside, so that every pixel is in some tile; ``"drop"`` leaves them out.
+            them inside, so that no edge is lost; ``"drop"`` leaves them out.
         root: Folder that relative file names start from, as for `Dataset`.
         allow_outside: Whether file names may leave that folder, as for `Dataset`.
 
