@@ -55,6 +55,12 @@ def part_of(name: str) -> PartName | None:
     return PartName(found["file"], found["member"], start, size, found["stamp"] or "")
 
 
+def file_of(name: str) -> str:
+    """Return the file that a name is of, or is of a part of."""
+    part = part_of(name)
+    return name if part is None else part.file
+
+
 def split_member(name: str) -> tuple[str, str]:
     """Return the file of a name such as ``file.npz::member``, and the member, empty if there is none."""
     if part_of(name) is not None:
@@ -185,9 +191,8 @@ class Folder:
         """
         if self.request(name) is not None:
             return ()
-        part = part_of(name)
         try:
-            status = os.stat(self._local(name if part is None else part.file))
+            status = os.stat(self._local(file_of(name)))
         except (OSError, ValueError):
             return None
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -48,6 +48,7 @@ from multifeed.fields.base import Field, Learned, Link, PerSample
 from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.fields.shared import at_least, at_least_one, one_of
 from multifeed.files import sync_folder
+from multifeed.folder import file_of
 from multifeed.keys import Keys
 from multifeed.progress import bars_on_terminal
 from multifeed.remote.uri import is_uri, joined, localized
@@ -544,7 +545,7 @@ def _keep(reader: PerSample, row: int, home: str, into: Values, place: int, out:
     # One far away is not asked again whether it has changed: that would cost what reading it does.
     if file is not None and not is_uri(file):
         # Before it is read: if it changes meanwhile, what is kept is older than the file, and stale.
-        file = os.path.join(home, file)
+        file = os.path.join(home, file_of(file))
         into.sizes[place], into.mtimes[place] = size_and_time(file)
         into.files[place] = os.fsencode(os.path.abspath(file))
     into.told[place] = reader.decode(row, reader.load(row), out)

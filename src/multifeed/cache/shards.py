@@ -41,6 +41,7 @@ from multifeed.cache.layouts import Packing
 from multifeed.fields.base import Told
 from multifeed.fields.frame import Frame
 from multifeed.fields.rows import NDArray
+from multifeed.fields.zarr import DESCRIPTIONS
 from multifeed.remote.uri import shown
 from multifeed.spec import Spec
 
@@ -607,12 +608,19 @@ def fresh(rows: Sequence[tuple[Column, int]]) -> list[bool]:
 def size_and_time(file: str | bytes) -> tuple[int, int]:
     """Return a file's bytes and time of change; of a folder, of all files in it and the latest of them.
 
+    Of the folder of a Zarr array, that of its description: it may have a million chunks, and each window
+    of it would look at all of them.
+
     Raises:
         OSError: If it is not there.
     """
     status = os.stat(file)
     if not stat.S_ISDIR(status.st_mode):
         return status.st_size, status.st_mtime_ns
+    for name in DESCRIPTIONS:
+        with suppress(FileNotFoundError):
+            told = os.stat(os.path.join(os.fsdecode(file), name))
+            return told.st_size, told.st_mtime_ns
     size, time = 0, status.st_mtime_ns
     with os.scandir(file) as entries:
         # A file that is renamed, or gone, changes the folder itself.

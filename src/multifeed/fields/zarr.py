@@ -41,6 +41,9 @@ from multifeed.folder import Folder
 OF = "mf.Array of Zarr stores"
 _AGAIN = "Write the array again with zarr, with its usual codecs."
 
+# What the description of an array is called, in version 3 and in version 2.
+DESCRIPTIONS = ("zarr.json", ".zarray")
+
 _MOST_TEXT_BYTES = 2**20
 # Where the chunks of a shard are: 16 bytes for each.
 _MOST_INDEX_BYTES = 2**24
@@ -181,7 +184,7 @@ class ZarrStore(Container):
         self._files.close()
 
     def _find(self, path: str) -> Stored:
-        for name, read in (("zarr.json", _version_3), (".zarray", _version_2)):
+        for name, read in zip(DESCRIPTIONS, (_version_3, _version_2), strict=True):
             place = f"{path}/{name}" if path else name
             file = self._files.open(place)
             if file is None:
