@@ -254,7 +254,7 @@ def test_lines_are_rows(tmp_path: Path, suffix: str, delimiter: str) -> None:
     """With a header or without one, of any kind of number and line end."""
     expected = values("f8")[:, :, 0]
     path = tmp_path / f"a{suffix}"
-    for header in ("", delimiter.join("abcd")):
+    for header in ("", delimiter.join("abcd"), delimiter.join(["", *"bcd"])):
         np.savetxt(path, expected, delimiter=delimiter, header=header, comments="")
         check(path, expected)
     path.write_bytes(delimiter.join("ab").encode() + b"\r\n" + delimiter.join(["1", "2.5"]).encode())
@@ -265,6 +265,7 @@ def test_lines_are_rows(tmp_path: Path, suffix: str, delimiter: str) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
+        ("1,\n3,4\n", "has empty cells in column 2, where each cell is a number"),
         ("1,2\n3,\n", "has empty cells in column 2, where each cell is a number"),
         ("1,2\n3,x\n", "has string in column 2, where each cell is a number"),
         ("1,2\n3\n", "is not a readable file of numbers ("),
