@@ -251,7 +251,7 @@ class _Shards:
     checksum: int
 
     def find(self, file: File, place: Shape) -> tuple[int, int] | None:
-        """Return where the chunk at a place begins, and how many bytes it has; None if it is not there."""
+        """Return where the chunk at a place begins, and how long it is; None if it is not there."""
         size = 16 * math.prod(self.counts) + self.checksum
         index = file.read(file.size - size if self.at_end else 0, size)
         if self.checksum:
