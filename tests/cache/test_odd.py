@@ -155,6 +155,18 @@ def test_parts_of_a_file() -> None:
         assert feed.report().fields["x"].redone == 2
 
 
+def test_the_root_of_the_file_system_is_not_walked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's name of a folder is looked at before it is refused, and no deeper than it says."""
+    (folder / "rows.csv").write_text("x\n" + "../" * 40 + "\n")
+    looked_at: list[object] = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked_at.append(path) or scan(path))
+    mf.cache(mf.Dataset("rows.csv", inputs=IMAGE), "cache")
+    assert len([path for path in looked_at if not str(path).startswith(str(folder / "cache"))]) == 1
+
+
 def test_arrays_of_one_zarr_store(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is created anew is stale; nobody looks at all of a store for each of its arrays."""
     store = zarr.create_group("a.zarr")

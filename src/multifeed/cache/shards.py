@@ -606,7 +606,7 @@ def fresh(rows: Sequence[tuple[Column, int]]) -> list[bool]:
 
 
 def size_and_time(file: str | bytes) -> tuple[int, int]:
-    """Return a file's bytes and time of change; of a folder, of all files in it and the latest of them.
+    """Return a file's bytes and time of change; of a folder, of the files in it and the latest of them.
 
     Of the folder of a Zarr array, that of its description: it may have a million chunks, and each window
     of it would look at all of them.
@@ -623,13 +623,12 @@ def size_and_time(file: str | bytes) -> tuple[int, int]:
             return told.st_size, told.st_mtime_ns
     size, time = 0, status.st_mtime_ns
     with os.scandir(file) as entries:
-        # A file that is renamed, or gone, changes the folder itself.
+        # A file that is renamed, or gone, changes the folder itself. Folders in it are no part of it:
+        # a name that leads to the root, which nobody has refused yet, would be one of all files.
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                inner, inner_time = size_and_time(entry.path)
-            else:
-                inner, inner_time = entry.stat().st_size, entry.stat().st_mtime_ns
-            size, time = size + inner, max(time, inner_time)
+            if not entry.is_dir(follow_symlinks=False):
+                inner = entry.stat()
+                size, time = size + inner.st_size, max(time, inner.st_mtime_ns)
     return size, time
 
 
