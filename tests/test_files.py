@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -292,3 +293,21 @@ def test_names_that_are_not_confined_go_anywhere(tree: Path, monkeypatch: pytest
     assert Folder(f"{tree}/in", confined=False).read("../out/x") == b"out/x"
     monkeypatch.chdir(tree / "in")
     assert Folder(None, confined=False).read("door/x") == b"out/x"
+
+
+def test_a_limit_of_open_files_is_not_the_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 12: nobody shall replace it for that."""
+    (tmp_path / "a").write_text("a")
+
+    def opened(*arguments: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", opened)
+        said = refused(lambda: open_file(str(tmp_path / "a")))
+    assert said == (
+        f"cannot be opened ({os.strerror(errno.EMFILE)})",
+        "The file may be a good one: let the process open more (ulimit -n), or pass fewer workers.",
+    )

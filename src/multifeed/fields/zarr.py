@@ -171,14 +171,14 @@ class ZarrStore(Container):
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._known = Known(self._find)
+        self._known = Known()
 
     def array(self, path: str) -> Stored:
         parts = [part for part in path.split("/") if part]
         if {".", ".."} & set(parts):
             raise BadValue(f"is a store, which {path!r} leads out of", "Name an array in it.")
         path = "/".join(parts)
-        return self._known.get(path, self._files.stamp(path))
+        return self._known.get(path, self._find, self._files.stamp(path))
 
     def close(self) -> None:
         self._files.close()
