@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -84,8 +85,8 @@ def test_a_name_may_be_that_of_a_part_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "a::1.tar").write_bytes(b"0123456789")
     folder = Folder(str(tmp_path), True)
     name = str(PartName("a::1.tar", "deep::b@2.jpg", 3, 4))
-    assert name == "a::1.tar::deep::b@2.jpg@3+4"
-    assert folder.read(str(PartName("a::1.tar", "x", 3, 4))) == b"3456"
+    assert name == "a::1.tar::deep__b@2.jpg@3+4"
+    assert folder.read(name) == b"3456"
     with folder.open(str(PartName("a::1.tar", "", 2, 8))) as file:
         assert (file.size, file.path, file.read(1, 2), file.stream().read()) == (
             8,
@@ -292,3 +293,21 @@ def test_names_that_are_not_confined_go_anywhere(tree: Path, monkeypatch: pytest
     assert Folder(f"{tree}/in", confined=False).read("../out/x") == b"out/x"
     monkeypatch.chdir(tree / "in")
     assert Folder(None, confined=False).read("door/x") == b"out/x"
+
+
+def test_a_limit_of_open_files_is_not_the_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 12: nobody shall replace it for that."""
+    (tmp_path / "a").write_text("a")
+
+    def opened(*arguments: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", opened)
+        said = refused(lambda: open_file(str(tmp_path / "a")))
+    assert said == (
+        f"cannot be opened ({os.strerror(errno.EMFILE)})",
+        "The file may be a good one: let the process open more (ulimit -n), or pass fewer workers.",
+    )

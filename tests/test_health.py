@@ -28,7 +28,7 @@ from multifeed.fields.base import Columnar, Field, PerSample, Remark
 from multifeed.fields.gather import Matrix
 from multifeed.fields.rows import Rows
 from multifeed.files import File
-from multifeed.folder import Folder
+from multifeed.folder import Folder, PartName
 from multifeed.health.reading import blank
 from multifeed.spec import Spec
 
@@ -700,6 +700,25 @@ def test_against_other_datasets(folder: Path) -> None:
         "the key is also in number 2 of against=",
         "has the bytes of 'k02' in number 2 of against=",
     ]
+
+
+def test_parts_of_a_file_on_both_sides(folder: Path) -> None:
+    """Members of an archive are compared as files are."""
+    names = []
+    for shard, order in (("a.tar", ("p00.png", "p01.png")), ("b.tar", ("p02.png", "p01.png"))):
+        content = [(folder / name).read_bytes() for name in order]
+        (folder / shard).write_bytes(b"".join(content))
+        starts = (0, len(content[0]))
+        names += [
+            str(PartName(shard, name, start, len(data)))
+            for name, start, data in zip(order, starts, content, strict=True)
+        ]
+    mine, other = (
+        mf.Dataset({"file": few}, root=folder, inputs=mf.Image("file", 8))
+        for few in (names[:2], names[2:])
+    )
+    ((*_, row, says),) = found(mf.check(mine, against=other))
+    assert (row, says) == (1, "has the bytes of row 1 in against=")
 
 
 def test_the_other_side_may_be_broken_or_lack_the_field(folder: Path) -> None:

@@ -146,6 +146,15 @@ def test_contents_and_names_in_one_column_are_refused() -> None:
     assert as_table(both, "rows")["image"].to_pylist() == [b"x", None]
 
 
+def test_arrays_of_another_shape_than_they_claim_are_refused() -> None:
+    """One of two values and one of six would make two of four, with numbers of each other."""
+    kind = datasets.Array2D((2, 2), "int32")()
+    storage = pa.array([[[1], [2]], [[3, 4, 5], [6, 7, 8]]], kind.storage_type)
+    rows = pa.table({"grid": pa.ExtensionArray.from_storage(kind, storage)})
+    with pytest.raises(DeclarationError, match="column 'grid' has an array of another shape than"):
+        mf.Dataset(rows, inputs=mf.Array("grid"))
+
+
 def test_a_table_stays_mapped_to_its_files() -> None:
     """Nothing is copied of a dataset whose rows have not been moved."""
     given(256).save_to_disk("saved")

@@ -391,7 +391,9 @@ def test_columns_of_one_name_are_an_error(database: str) -> None:
     )
 
 
-def test_values_of_several_types_in_a_column_of_sqlite_are_an_error() -> None:
+def test_values_of_several_types_in_a_column_of_sqlite_are_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """SQLite lets them stand in one column, a table does not."""
     name = sqlite_file("CREATE TABLE t (x)", "INSERT INTO t VALUES (1), ('a')")
     said = refused(lambda: mf.sql("SELECT x FROM t", name))
@@ -399,6 +401,15 @@ def test_values_of_several_types_in_a_column_of_sqlite_are_an_error() -> None:
         "the query cannot be run on 'rows.db'.\n  It says: column 'x' has values of several types ("
     )
     assert said.endswith("; CAST it in the query.")
+    name = sqlite_file("CREATE TABLE u (x)", "INSERT INTO u VALUES ('a'), (x'ff')")
+    both = refused(lambda: mf.sql("SELECT x FROM u", name))
+    assert both == (
+        "the query cannot be run on 'rows.db'.\n"
+        "  It says: column 'x' has values of several types (texts and bytes); CAST it in the query."
+    )
+    # Rows are fetched some at a time.
+    monkeypatch.setattr(sys.modules["multifeed.sql"], "_ROWS", 1)
+    assert refused(lambda: mf.sql("SELECT x FROM u", name)) == both
 
 
 def test_a_missing_or_unknown_database_is_an_error(tmp_path: Path) -> None:

@@ -131,6 +131,8 @@ def test_integers_are_those_of_all_shards(tmp_path: Path) -> None:
     two = write(tmp_path / "2.tar", {"b.cls": b"007", "b.id": b"-2"})
     rows = listed(tmp_path, [one, two], values=["cls", "id"])
     assert (rows["cls"].to_pylist(), rows["id"].to_pylist()) == (["7", "007"], [1, -2])
+    signed = write(tmp_path / "3.tar", {"c.cls": b"+1"})
+    assert listed(tmp_path, [one, signed])["cls"].to_pylist() == ["7", "+1"]
     assert listed(tmp_path, one, values=())["cls"][0].as_py().startswith(f"{one}::a.cls@")
 
 
@@ -269,6 +271,24 @@ def test_links_and_doubles_are_refused(tmp_path: Path) -> None:
     assert "it has two members 'a.JPG'" in refused(tmp_path, tmp_path / "y.tar")
     write(tmp_path / "z.tar", {"a.key": b"1"})
     assert "whose ending is the name of another column" in refused(tmp_path, tmp_path / "z.tar")
+
+
+def test_names_of_members_may_have_colons(tmp_path: Path) -> None:
+    """What stands between a file and its part in a name is also a name that a member can have."""
+    members = {f"{key}.png": png(value) for value, key in enumerate(["a::b", ":c", "12:30", "::/d:::e"])}
+    rows = listed(tmp_path, write(tmp_path / "x.tar", members))
+    assert rows["key"].to_pylist() == ["a::b", ":c", "12:30", "::/d:::e"]
+    data = mf.Dataset(rows, key="key", inputs=mf.Image("png", 4))
+    assert [data[row][0][0, 0, 0] for row in range(4)] == [0, 1, 2, 3]
+
+
+def test_an_ending_that_is_a_key_in_json_is_refused(tmp_path: Path) -> None:
+    """Both would be one column."""
+    write(tmp_path / "x.tar", {"a.json": b'{"b": 1}', "a.json.b": b"2"})
+    assert refused(tmp_path, tmp_path / "x.tar") == (
+        f"the shard '{tmp_path}/x.tar' cannot be used: it has members that end in 'json.b', which is a "
+        "key of members in JSON as well.\n  Pass values= without 'json', or rename one of them."
+    )
 
 
 def test_values_are_small_texts(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from multifeed.errors import BadValue
 
 REPLACE = "Replace the file, or leave the row out with data.select."
 LIST_AGAIN = "List its parts again, as mf.tar and mf.tfrecord do."
+_MORE = "The file may be a good one: let the process open more (ulimit -n), or pass fewer workers."
 
 # A file of more bytes is refused before it is read: a file with holes takes no room on a disk, and all
 # of it in memory. An image of that many bytes has too many pixels anyhow.
@@ -195,6 +196,11 @@ def read_file(path: str, top: str | None = None) -> bytes:
         return file.read()
 
 
+def is_limit_of_files(error: BaseException | None) -> bool:
+    """Tell whether a file could not be opened because the process, or the system, has too many open."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+
+
 def open_file(path: str, top: str | None = None) -> File:
     """Open a regular file; never blocks on a pipe or a device.
 
@@ -211,7 +217,8 @@ def open_file(path: str, top: str | None = None) -> File:
         raise BadValue("does not exist", REPLACE) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise BadValue(f"cannot be opened ({reason})", REPLACE) from error
+        remedy = _MORE if is_limit_of_files(error) else REPLACE
+        raise BadValue(f"cannot be opened ({reason})", remedy) from error
     try:
         if top is not None:
             refuse_unless_under(top, _place_of(handle, path))

@@ -28,7 +28,7 @@ class PartName(NamedTuple):
 
     Args:
         file: The name of the file.
-        member: What the part is called in it; nothing depends on that.
+        member: What the part is called in it, of which its suffix counts alone; as text without colons.
         start: Its first byte.
         size: Its bytes.
         stamp: The `File.stamp` of the file when this was written; empty if that is not known.
@@ -42,8 +42,10 @@ class PartName(NamedTuple):
 
     def __str__(self) -> str:
         """Return it as text."""
+        # A member called `a::b` would end the name of the file too late.
+        member = self.member.replace(":", "_")
         stamp = f"~{self.stamp}" if self.stamp else ""
-        return f"{self.file}::{self.member}@{self.start}+{self.size}{stamp}"
+        return f"{self.file}::{member}@{self.start}+{self.size}{stamp}"
 
 
 def part_of(name: str) -> PartName | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 
 def is_dataset(source: object) -> bool:
@@ -22,7 +23,9 @@ def with_plain_types(table: pa.Table) -> pa.Table:
             () if isinstance(field.type, pa.FixedShapeTensorType) else getattr(field.type, "shape", ())
         )
         if shape and None not in shape and not column.null_count:
-            column = pa.chunked_array([_tensors(chunk.storage, shape) for chunk in column.chunks])
+            column = pa.chunked_array(
+                [_tensors(field.name, chunk.storage, shape) for chunk in column.chunks]
+            )
         elif pa.types.is_struct(field.type) and {each.name for each in field.type} == {"bytes", "path"}:
             column = _contents(column)
         if column.type != field.type:
@@ -30,9 +33,12 @@ def with_plain_types(table: pa.Table) -> pa.Table:
     return table
 
 
-def _tensors(lists: pa.Array, shape: tuple[int, ...]) -> pa.Array:
+def _tensors(name: str, lists: pa.Array, shape: tuple[int, ...]) -> pa.Array:
     """Return lists of lists, which all have one shape, as tensors, without a copy."""
-    for _ in shape:
+    for size in shape:
+        # A file can say that they have it; of others, what one lacks would be taken from the next.
+        if not pc.all(pc.equal(pc.list_value_length(lists), size)).as_py():
+            raise ValueError(f"column {name!r} has an array of another shape than {shape}")
         lists = lists.flatten()
     fixed = pa.FixedSizeListArray.from_arrays(lists, math.prod(shape))
     return pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(lists.type, shape), fixed)

@@ -25,7 +25,7 @@ from multifeed.progress import bars_on_terminal
 from multifeed.table import is_path
 
 # Another number where what is kept of a shard becomes another.
-_VERSION = 1
+_VERSION = 2
 
 # Marks the columns that hold where parts lie in the shard, as the end of a `PartName`.
 _PART = {b"multifeed.part": b""}

@@ -211,6 +211,7 @@ def _ask_sqlite(query: str, path: str, params: Params) -> pa.Table:
         pieces = [_arrow(names, [])]
         while rows := cursor.fetchmany(_ROWS):
             pieces.append(_arrow(names, rows))
+        _refuse_texts_and_bytes(names, pieces)
         return pa.concat_tables(pieces, promote_options="permissive").rename_columns(names)
 
 
@@ -222,11 +223,24 @@ def _arrow(names: list[str], rows: list[tuple[Any, ...]]) -> pa.Table:
         try:
             arrays.append(pa.array(values))
         except pa.ArrowException as error:
-            raise pa.ArrowInvalid(
-                f"column {name!r} has values of several types ({error}); CAST it in the query"
-            ) from error
+            raise _several_types(name, str(error)) from error
+        if pa.types.is_binary(arrays[-1].type) and str in set(map(type, values)):
+            raise _several_types(name, "texts and bytes")
     # Two names may be the same, which is told later.
     return pa.table(arrays, names=[str(number) for number in range(len(names))])
+
+
+def _refuse_texts_and_bytes(names: list[str], pieces: Sequence[pa.Table]) -> None:
+    """Raise if a column holds both, of which Arrow would make bytes."""
+    for number, name in enumerate(names):
+        if {pa.string(), pa.binary()} <= {piece.schema.field(number).type for piece in pieces}:
+            raise _several_types(name, "texts and bytes")
+
+
+def _several_types(name: str, which: str) -> pa.ArrowInvalid:
+    return pa.ArrowInvalid(
+        f"column {name!r} has values of several types ({which}); CAST it in the query"
+    )
 
 
 # PostgreSQL ----------------------------------------------------------------------------------------

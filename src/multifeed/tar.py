@@ -101,7 +101,7 @@ def tar(
 
 def _as_integers(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return texts as integers, if all of them are."""
-    are_integers = pc.match_substring_regex(column, r"^[+-]?(0|[1-9]\d{0,17})$")
+    are_integers = pc.match_substring_regex(column, r"^-?(0|[1-9][0-9]{0,17})$")
     return column.cast(pa.int64()) if pc.all(are_integers).as_py() else column
 
 
@@ -133,6 +133,14 @@ def _samples(values: Collection[str], file: File) -> pa.Table:
         else:
             texts = [None if member is None else _text(file, member) for member in each]
             columns.append((pa.field(ending, pa.string()), pa.array(texts, pa.string())))
+    names = [field.name for field, _ in columns]
+    for ending in members:
+        # That of a key in JSON, such as `json.caption`.
+        if names.count(ending) > 1:
+            raise BadValue(
+                f"has members that end in {ending!r}, which is a key of members in JSON as well",
+                "Pass values= without 'json', or rename one of them.",
+            )
     fields, arrays = zip(*columns, strict=True)
     return pa.Table.from_arrays(list(arrays), schema=pa.schema(fields))
 

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import zarr
 from PIL import Image as PILImage
 
 import multifeed as mf
+from multifeed.folder import PartName
 
 LAYOUTS = ["raw", "zstd", "jpeg"]
 
@@ -134,6 +136,52 @@ def test_rows_larger_than_a_shard() -> None:
 def test_one_file_for_many_rows() -> None:
     """A photograph that several samples share is each sample's own."""
     assert_cached(declared(IMAGE, ["p0.png", "p1.png"] * 20))
+
+
+def test_parts_of_a_file() -> None:
+    """A part is as old as the file that it is in."""
+    content = [Path(f"p{number}.png").read_bytes() for number in range(2)]
+    shard = Path("shard.tar")
+    shard.write_bytes(b"".join(content))
+    second = str(PartName("shard.tar", "1.png", len(content[0]), len(content[1])))
+    data = declared(IMAGE, [str(PartName("shard.tar", "0.png", 0, len(content[0]))), second])
+    cached = assert_cached(data)
+    before = cached[1][0]
+    shard.write_bytes(content[0] + content[1] + b"more")
+    os.utime(shard, ns=(0, 0))
+    with mf.Feed(cached, 2) as feed:
+        ((images,),) = feed
+        assert (images[1] == before).all()
+        assert feed.report().fields["x"].redone == 2
+
+
+def test_the_root_of_the_file_system_is_not_walked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's name of a folder is looked at before it is refused, and no deeper than it says."""
+    (folder / "rows.csv").write_text("x\n" + "../" * 40 + "\n")
+    looked_at: list[object] = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked_at.append(path) or scan(path))
+    mf.cache(mf.Dataset("rows.csv", inputs=IMAGE), "cache")
+    assert len([path for path in looked_at if not str(path).startswith(str(folder / "cache"))]) == 1
+
+
+def test_arrays_of_one_zarr_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is created anew is stale; nobody looks at all of a store for each of its arrays."""
+    store = zarr.create_group("a.zarr")
+    for number in range(6):
+        store.create_array(f"x/{number}", shape=(8,), chunks=(1,), dtype="f4")[:] = number
+    data = declared(mf.Array("x", (8,)), [f"a.zarr::x/{number}" for number in range(6)])
+    looked_at: list[str] = []
+    scan = os.scandir
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", lambda path: looked_at.append(os.fsdecode(path)) or scan(path))
+        cached = assert_cached(data)
+    assert not [path for path in looked_at if "a.zarr" in path]
+    store.create_array("x/2", shape=(8,), chunks=(1,), dtype="f4", overwrite=True)[:] = 9
+    os.utime("a.zarr/x/2/zarr.json", ns=(0, 0))
+    assert [cached[row][0][0] for row in range(6)] == [0, 1, 9, 3, 4, 5]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

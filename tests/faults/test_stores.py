@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import google_crc32c
 import h5py
 import numpy as np
 import pytest
 import scipy.io
 import zarr
+from numcodecs import LZ4
 
 import multifeed as mf
 
@@ -223,6 +226,25 @@ def test_no_codec_of_objects_is_made() -> None:
     change(filters=[{"id": "zlib"}, {"id": "zlib"}], compressor=None)
     assert refused("store.zarr::x") == "is packed more than once, which is not read"
     assert not Path("ran").exists()
+
+
+def test_a_chunk_that_unpacks_to_less_than_it_claims_is_refused() -> None:
+    """Row 23: what it lacks would be what the memory held before."""
+    chunk = zarr_array(compressors=LZ4()) / "x/1"
+    short = LZ4().encode(b"short")
+    chunk.write_bytes((16).to_bytes(4, "little") + short[4:])
+    assert refused("store.zarr::x").startswith("is damaged (")
+
+
+def test_a_chunk_of_a_shard_is_no_larger_than_any_packing_makes_it() -> None:
+    """Row 27: the index of a shard can claim all of a large file for each chunk."""
+    store = zarr.create_group("store.zarr")
+    store.create_array("x", shape=(4,), shards=(4,), chunks=(2,), dtype="f8")[...] = SECRET
+    shard = Path("store.zarr/x/c/0")
+    index = struct.pack("<4Q", 0, 100_000, 0, 100_000)
+    checksum = google_crc32c.value(index).to_bytes(4, "little")
+    shard.write_bytes(bytes(100_000) + index + checksum)
+    assert refused("store.zarr::x") == "is damaged: 100,000 bytes are stored of a chunk of 16"
 
 
 @pytest.mark.parametrize(

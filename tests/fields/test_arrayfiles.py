@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import gc
+import os
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -19,7 +23,9 @@ import zarr
 from zarr import codecs
 
 import multifeed as mf
-from multifeed.folder import PartName
+from multifeed.errors import BadValue
+from multifeed.fields.handles import Handles
+from multifeed.folder import Folder, PartName
 
 SHAPE = (23, 4, 3)
 VALUES = np.random.default_rng(0).integers(-50, 50, SHAPE)
@@ -254,7 +260,7 @@ def test_lines_are_rows(tmp_path: Path, suffix: str, delimiter: str) -> None:
     """With a header or without one, of any kind of number and line end."""
     expected = values("f8")[:, :, 0]
     path = tmp_path / f"a{suffix}"
-    for header in ("", delimiter.join("abcd")):
+    for header in ("", delimiter.join("abcd"), delimiter.join(["", *"bcd"])):
         np.savetxt(path, expected, delimiter=delimiter, header=header, comments="")
         check(path, expected)
     path.write_bytes(delimiter.join("ab").encode() + b"\r\n" + delimiter.join(["1", "2.5"]).encode())
@@ -265,6 +271,7 @@ def test_lines_are_rows(tmp_path: Path, suffix: str, delimiter: str) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
+        ("1,\n3,4\n", "has empty cells in column 2, where each cell is a number"),
         ("1,2\n3,\n", "has empty cells in column 2, where each cell is a number"),
         ("1,2\n3,x\n", "has string in column 2, where each cell is a number"),
         ("1,2\n3\n", "is not a readable file of numbers ("),
@@ -362,6 +369,43 @@ def test_an_open_file_does_not_travel(tmp_path: Path, make: Callable[[Path], str
     found = np.empty((2, 4, 3), np.float32)
     copy.decode(0, copy.load(0), found)
     np.testing.assert_array_equal(found, VALUES[1:3])
+
+
+def test_files_are_closed_with_the_thread_that_reads_them(tmp_path: Path) -> None:
+    """Nobody waits for the garbage collector: an epoch later the process may have too many open."""
+    for make in (hdf5, mat, archive):
+        cell = str(tmp_path / make(tmp_path))
+        data = mf.Dataset({"x": [cell]}, inputs=mf.Array("x", SHAPE, member="x"))
+        before = len(os.listdir("/proc/self/fd"))
+        gc.disable()
+        try:
+            thread = threading.Thread(target=data.__getitem__, args=(0,))
+            thread.start()
+            thread.join()
+            assert len(os.listdir("/proc/self/fd")) == before
+        finally:
+            gc.enable()
+
+
+def test_a_limit_of_open_files_closes_others_first(tmp_path: Path) -> None:
+    """Row 12: those that are kept open make room; with none left, it is told."""
+    is_open: list[str] = []
+
+    def opened(folder: Folder, name: str) -> Any:
+        if len(is_open) >= most:
+            raise BadValue("cannot be opened", "") from OSError(errno.EMFILE, "too many")
+        is_open.append(name)
+        return SimpleNamespace(close=lambda: is_open.remove(name))
+
+    handles, folder = Handles(opened), Folder(str(tmp_path), True)
+    most = 2
+    for name in "abcabc":
+        handles.get(folder, name)
+        assert name in is_open
+    most = 0
+    with pytest.raises(BadValue, match="cannot be opened"):
+        handles.get(folder, "d")
+    assert not is_open
 
 
 @every

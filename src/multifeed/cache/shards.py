@@ -41,6 +41,7 @@ from multifeed.cache.layouts import Packing
 from multifeed.fields.base import Told
 from multifeed.fields.frame import Frame
 from multifeed.fields.rows import NDArray
+from multifeed.fields.zarr import DESCRIPTIONS
 from multifeed.remote.uri import shown
 from multifeed.spec import Spec
 
@@ -615,7 +616,9 @@ def size_and_time(files: bytes) -> tuple[int, int]:
     """Return the bytes of files, and their time of change in nanoseconds; of several, the sums.
 
     Args:
-        files: Paths, as `as_one` returns them. Of a folder, all files in it count, and the latest time.
+        files: Paths, as `as_one` returns them. Of a folder, the files in it count, and the latest time;
+            of that of a Zarr array, its description: it may have a million chunks, and each window of it
+            would look at all of them.
 
     Raises:
         OSError: If one is not there.
@@ -631,15 +634,18 @@ def _size_and_time(file: bytes) -> tuple[int, int]:
     status = os.stat(file)
     if not stat.S_ISDIR(status.st_mode):
         return status.st_size, status.st_mtime_ns
+    for name in DESCRIPTIONS:
+        with suppress(FileNotFoundError):
+            told = os.stat(os.path.join(os.fsdecode(file), name))
+            return told.st_size, told.st_mtime_ns
     size, time = 0, status.st_mtime_ns
     with os.scandir(file) as entries:
-        # A file that is renamed, or gone, changes the folder itself.
+        # A file that is renamed, or gone, changes the folder itself. Folders in it are no part of it:
+        # a name that leads to the root, which nobody has refused yet, would be one of all files.
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                inner, inner_time = _size_and_time(entry.path)
-            else:
-                inner, inner_time = entry.stat().st_size, entry.stat().st_mtime_ns
-            size, time = size + inner, max(time, inner_time)
+            if not entry.is_dir(follow_symlinks=False):
+                inner = entry.stat()
+                size, time = size + inner.st_size, max(time, inner.st_mtime_ns)
     return size, time
 
 

@@ -80,6 +80,7 @@ _parse_npy = _alone(parse_npy)
 _NPY = Format(parse=_parse_npy, open=_opener(NpyFile))
 _NPZ = Format(parse=_npz)
 _HDF5 = Format(open=_opener(HDF5File), needs=("h5py", "hdf5"))
+_ZARR = Format(open=lambda folder, name: ZarrStore(FolderFiles(folder, name)))
 FORMATS = {
     ".npy": _NPY,
     ".npz": _NPZ,
@@ -87,7 +88,7 @@ FORMATS = {
     ".hdf5": _HDF5,
     ".he5": _HDF5,
     ".mat": Format(open=_opener(open_mat)),
-    ".zarr": Format(open=lambda folder, name: ZarrStore(FolderFiles(folder, name))),
+    ".zarr": _ZARR,
     ".zip": Format(open=_opener(lambda file: ZarrStore(ZipFiles(file)))),
     ".csv": Format(parse=_alone(partial(parse_delimited, delimiter=","))),
     ".tsv": Format(parse=_alone(partial(parse_delimited, delimiter="\t"))),
@@ -186,9 +187,13 @@ class ArrayFiles(PerSample):
 
     def file(self, row: int) -> str | None:
         try:
-            return self._folder.path(split_member(self._cells[row])[0])
+            name, path, found = named(self._cells[row], self._member)
         except BadValue:
             return None
+        if found is _ZARR:
+            # A store may have a million arrays, of which this is one folder.
+            name = "/".join([name.rstrip("/"), *(part for part in path.split("/") if part)])
+        return self._folder.path(name)
 
     def requests(self, rows: NDArray) -> Iterable[Request]:
         return self._requests(rows)

@@ -18,7 +18,7 @@ _MOST_COLUMNS = 2**14
 def parse_delimited(data: bytes, delimiter: str) -> NDArray:
     """Return the numbers of a file as an array, ``[rows, columns]``.
 
-    A first line in which a cell is no number is a header, and left out.
+    A first line with text in a cell is a header, and left out.
 
     Raises:
         BadValue: If a cell is empty or no number, or the lines have different numbers of cells.
@@ -35,7 +35,7 @@ def parse_delimited(data: bytes, delimiter: str) -> NDArray:
             csv.ReadOptions(
                 use_threads=False,
                 column_names=[str(number) for number in range(len(cells))],
-                skip_rows=0 if all(map(_is_number, cells)) else 1,
+                skip_rows=1 if any(map(_is_text, cells)) else 0,
                 block_size=max(len(data), 1),
             ),
             csv.ParseOptions(delimiter=delimiter, quote_char=False),
@@ -47,12 +47,13 @@ def parse_delimited(data: bytes, delimiter: str) -> NDArray:
     return np.stack(columns, axis=1) if columns else np.empty((0, 0))
 
 
-def _is_number(cell: str) -> bool:
+def _is_text(cell: str) -> bool:
     try:
-        float(cell)
+        # An empty one makes no header: it may be a number that is missing.
+        float(cell.strip() or 0)
     except ValueError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _numbers(number: int, column: pa.ChunkedArray) -> NDArray:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from multifeed.errors import BadValue
+from multifeed.files import is_limit_of_files
 from multifeed.folder import Folder
 
 # Open at a time, for each field and thread. Rows near each other are often of one file; in a shuffled
@@ -39,11 +41,24 @@ class Handles(threading.local):
         known, found = self._open.pop(name, (None, None))
         if found is None or known != stamp:
             self._close(found)
-            found = self._make(folder, name)
+            found = self._made(folder, name)
             while len(self._open) >= _MOST:
-                self._close(self._open.popitem(last=False)[1][1])
+                self._close_oldest()
         self._open[name] = stamp, found
         return found
+
+    def _made(self, folder: Folder, name: str) -> Any:
+        """Open a file; of those that are open as many are closed as that takes."""
+        while True:
+            try:
+                return self._make(folder, name)
+            except BadValue as error:
+                if not self._open or not is_limit_of_files(error.__cause__):
+                    raise
+            self._close_oldest()
+
+    def _close_oldest(self) -> None:
+        self._close(self._open.popitem(last=False)[1][1])
 
     def __reduce__(self) -> tuple[type[Handles], tuple[Callable[[Folder, str], Any]]]:
         """Tell that a copy, in another process, opens files itself."""

@@ -72,10 +72,10 @@ class HDF5File(Container):
             self._opened = self._h5py.File(file.stream(), "r")
         except Exception as error:
             raise BadValue(f"is not a readable HDF5 file ({first_line(error)})", REPLACE) from error
-        self._known = Known(self._find)
+        self._known = Known()
 
     def array(self, path: str) -> Stored:
-        return self._known.get(path)
+        return self._known.get(path, self._find)
 
     def close(self) -> None:
         try:

@@ -61,10 +61,10 @@ class _MatFile(Container):
 
     def __init__(self, file: File, order: str) -> None:
         self._file, self._order = file, order
-        self._known = Known(self._find)
+        self._known = Known()
 
     def array(self, path: str) -> Stored:
-        return self._known.get(path)
+        return self._known.get(path, self._find)
 
     def close(self) -> None:
         self._file.close()

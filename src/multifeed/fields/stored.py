@@ -66,24 +66,26 @@ class Container(ABC):
 
 
 class Known:
-    """The arrays of a container by their paths, so that each is looked up once.
-
-    Args:
-        find: Function of a path that looks it up.
-    """
+    """The arrays of a container by their paths, so that each is looked up once."""
 
     # One file may hold a million arrays, each of them a sample.
     _MOST = 64
 
-    def __init__(self, find: Callable[[str], Stored]) -> None:
-        self._find = find
+    def __init__(self) -> None:
         self._found: dict[str, tuple[object, Stored]] = {}
 
-    def get(self, path: str, stamp: object = None) -> Stored:
-        """Return the array at a path; it is looked up again once it has another stamp."""
+    def get(self, path: str, find: Callable[[str], Stored], stamp: object = None) -> Stored:
+        """Return the array at a path; it is looked up again once it has another stamp.
+
+        Args:
+            path: The path.
+            find: Looks it up. It is not kept: a container that is reached from itself would not be
+                closed as soon as it is dropped.
+            stamp: What is another one once the array may be.
+        """
         known, found = self._found.get(path, (None, None))
         if found is None or known != stamp:
-            found = self._find(path)
+            found = find(path)
             if len(self._found) >= self._MOST:
                 self._found.clear()
             self._found[path] = stamp, found

@@ -41,6 +41,9 @@ from multifeed.folder import Folder
 OF = "mf.Array of Zarr stores"
 _AGAIN = "Write the array again with zarr, with its usual codecs."
 
+# What the description of an array is called, in version 3 and in version 2.
+DESCRIPTIONS = ("zarr.json", ".zarray")
+
 _MOST_TEXT_BYTES = 2**20
 # Where the chunks of a shard are: 16 bytes for each.
 _MOST_INDEX_BYTES = 2**24
@@ -168,20 +171,20 @@ class ZarrStore(Container):
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._known = Known(self._find)
+        self._known = Known()
 
     def array(self, path: str) -> Stored:
         parts = [part for part in path.split("/") if part]
         if {".", ".."} & set(parts):
             raise BadValue(f"is a store, which {path!r} leads out of", "Name an array in it.")
         path = "/".join(parts)
-        return self._known.get(path, self._files.stamp(path))
+        return self._known.get(path, self._find, self._files.stamp(path))
 
     def close(self) -> None:
         self._files.close()
 
     def _find(self, path: str) -> Stored:
-        for name, read in (("zarr.json", _version_3), (".zarray", _version_2)):
+        for name, read in zip(DESCRIPTIONS, (_version_3, _version_2), strict=True):
             place = f"{path}/{name}" if path else name
             file = self._files.open(place)
             if file is None:
@@ -247,15 +250,15 @@ class _Shards:
     at_end: bool
     checksum: int
 
-    def find(self, file: File, place: Shape) -> bytes | None:
-        """Return the chunk at a place of a shard; None if it is not there."""
+    def find(self, file: File, place: Shape) -> tuple[int, int] | None:
+        """Return where the chunk at a place begins, and how long it is; None if it is not there."""
         size = 16 * math.prod(self.counts) + self.checksum
         index = file.read(file.size - size if self.at_end else 0, size)
         if self.checksum:
             index = _crc32c(index, size - 4)
         number = int(np.ravel_multi_index(place, self.counts))
         start, count = struct.unpack_from("<QQ", index, 16 * number)
-        return None if start == count == _NOT_THERE else file.read(start, count)
+        return None if start == count == _NOT_THERE else (start, count)
 
 
 @dataclass(frozen=True)
@@ -285,11 +288,14 @@ class _Chunks(Chunked):
         if file is None:
             return None
         with file:
+            found: tuple[int, int] | None = (0, file.size)
             if shards:
                 inner = tuple(at % count for at, count in zip(place, counts, strict=True))
-                return shards.find(file, inner)
-            self.refuse_large(file.size)
-            return file.read()
+                found = shards.find(file, inner)
+            if found is None:
+                return None
+            self.refuse_large(found[1])
+            return file.read(*found)
 
     def unpack(self, fetched: bytes) -> NDArray:
         return self._told.coding.decode(fetched)
@@ -441,18 +447,24 @@ def _unpacker(name: Any, options: Mapping[str, Any]) -> tuple[_Unpack, int]:
     raise BadValue(f"is stored by a codec {name!r}, which is not read", _AGAIN)
 
 
-def _arrow(codec: str, data: bytes, size: int) -> bytes:
+def _zstd(data: bytes, size: int) -> bytes:
     try:
         # It is an error if it unpacks to more, or to less.
-        unpacked: bytes = pa.decompress(data, decompressed_size=size, codec=codec, asbytes=True)
+        unpacked: bytes = pa.decompress(data, decompressed_size=size, codec="zstd", asbytes=True)
     except (OSError, pa.ArrowException) as error:
         raise BadValue(f"is damaged ({first_line(error)})", REPLACE) from error
     return unpacked
 
 
 def _lz4(data: bytes, size: int) -> bytes:
+    # Not by Arrow, which returns memory as it was before where this unpacks to less than it claims.
+    lz4 = package("numcodecs.lz4", extra="zarr", of=OF)
     _refuse_other(size, int.from_bytes(data[:4], "little"))
-    return _arrow("lz4_raw", data[4:], size)
+    try:
+        unpacked: bytes = lz4.decompress(data)
+    except (RuntimeError, ValueError) as error:
+        raise BadValue(f"is damaged ({first_line(error)})", REPLACE) from error
+    return unpacked
 
 
 def _blosc(data: bytes, size: int) -> bytes:
@@ -486,5 +498,5 @@ _UNPACKERS: dict[str, _Unpack] = {
     "gzip": partial(inflate, gzip=True),
     "lz4": _lz4,
     "zlib": inflate,
-    "zstd": partial(_arrow, "zstd"),
+    "zstd": _zstd,
 }

@@ -18,6 +18,7 @@ from multifeed.fields.base import Columnar, Derived, Field, Learned, Made, PerSa
 from multifeed.fields.gather import OneByOne
 from multifeed.fields.rows import NDArray, Rows, refusals
 from multifeed.fields.shared import first_line
+from multifeed.folder import part_of
 from multifeed.health.report import Finding
 from multifeed.remote.uri import is_uri
 from multifeed.workers.threads import Job, OrderedThreads
@@ -221,7 +222,7 @@ class Reading:
             # What cannot be read is found when its own dataset is checked.
             with suppress(Exception):
                 file = reader.file(place)
-                if file is None or is_uri(file) or os.path.getsize(file) in sizes:
+                if file is None or is_uri(file) or _file_size(file) in sizes:
                     loaded = reader.load(place)
                     if isinstance(loaded, bytes) and _size(file, loaded) in sizes:
                         self.digests[int(self._rows[place])] = _digest(loaded)
@@ -252,7 +253,13 @@ def _digest(data: bytes) -> bytes:
 
 def _size(file: str | None, loaded: bytes) -> int:
     """Return the size of a file; what was loaded of it may be one member of an archive."""
-    return len(loaded) if file is None or is_uri(file) else os.path.getsize(file)
+    return len(loaded) if file is None or is_uri(file) else _file_size(file)
+
+
+def _file_size(file: str) -> int:
+    """Return the size of a file, or of a part of one, without reading it."""
+    part = part_of(file)
+    return os.path.getsize(file) if part is None else part.size
 
 
 def _shown(value: Any) -> str:
