@@ -133,6 +133,7 @@ def test_integers_are_those_of_all_shards(tmp_path: Path) -> None:
     assert (rows["cls"].to_pylist(), rows["id"].to_pylist()) == (["7", "007"], [1, -2])
     signed = write(tmp_path / "3.tar", {"c.cls": b"+1"})
     assert listed(tmp_path, [one, signed])["cls"].to_pylist() == ["7", "+1"]
+    assert listed(tmp_path, one, values=".CLS")["cls"].to_pylist() == [7]
     assert listed(tmp_path, one, values=())["cls"][0].as_py().startswith(f"{one}::a.cls@")
 
 
@@ -233,6 +234,8 @@ def test_names_of_shards_are_counted_out(tmp_path: Path) -> None:
          "  Replace it, or leave it out."),
         ("none*.tar", "no tar archive is named by 'none*.tar'.\n  Write e.g. 'shards/{000..099}.tar'."),
         ([], "no tar archive is named by [].\n  Write e.g. 'shards/{000..099}.tar'."),
+        (".", "the shard '.' cannot be used: it is not a regular file but a folder.\n"
+         "  Replace it, or leave it out."),
         ("s-{9..1}.tar", "a range goes up, by less than a million: {9..1}."),
         ("s-{0..99999999}.tar", "a range goes up, by less than a million: {0..99999999}."),
     ],

@@ -18,7 +18,7 @@ import xxhash
 from pyarrow import ipc
 
 from multifeed.errors import BadValue, DeclarationError, MultifeedWarning, lines
-from multifeed.files import REPLACE, File, whole_file
+from multifeed.files import File, whole_file
 from multifeed.folder import Folder, PartName
 from multifeed.listing import Pattern
 from multifeed.progress import bars_on_terminal
@@ -87,7 +87,8 @@ class Index:
                 found = self._known(name, file)
         except BadValue as error:
             # There is no row to leave out yet.
-            remedy = "Replace it, or leave it out." if error.remedy == REPLACE else error.remedy
+            is_of_rows = "data.select" in error.remedy
+            remedy = "Replace it, or leave it out." if is_of_rows else error.remedy
             raise DeclarationError(
                 lines(f"the shard {name!r} cannot be used: it {error.reason}.", remedy)
             ) from error

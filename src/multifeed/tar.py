@@ -91,7 +91,8 @@ def tar(
         >>> table["npy"][0].as_py().removeprefix(name).partition("~")[0]
         '::s1.npy@1536+3'
     """
-    wanted = sorted({values} if isinstance(values, str) else set(values))
+    given = [values] if isinstance(values, str) else values
+    wanted = sorted({ending.lower().removeprefix(".") for ending in given})
     found = Index("tar archive", partial(_samples, wanted), wanted, index).table(shards, progress)
     for number, name in enumerate(found.column_names):
         if name in wanted:
