@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 
 from multifeed.batch import bad_sample
 from multifeed.errors import BadValue, DeclarationError, MultifeedWarning, lines, near, some
-from multifeed.fields.arrayfiles import FORMATS, count_rows
+from multifeed.fields.arrayfiles import FORMATS, count_rows, named
 from multifeed.fields.layouts import is_series
 from multifeed.fields.rows import NDArray, Source
 from multifeed.fields.shared import at_least, at_least_one, holds_text, one_of
-from multifeed.folder import split_member, suffix_of
+from multifeed.folder import suffix_of
 from multifeed.listing import Pattern
 from multifeed.table import Columns, as_table, is_path
 from multifeed.workers.cpus import usable_cpus
@@ -150,7 +150,7 @@ def _names_arrays(column: pa.ChunkedArray) -> bool:
     first = column[0].as_py() if holds_text(column.type) else None
     if first is None:
         return False
-    name, path = split_member(first)
+    name, path, _ = named(first, None)
     return bool(path) or suffix_of(name) in FORMATS
 
 
@@ -179,12 +179,12 @@ def _lengths(source: Source, column: str, member: str | None, threads: int) -> N
     folder, encoded = source.folder(column), values.dictionary_encode()
     rows = np.unique(encoded.indices.to_numpy(), return_index=True)[1]
 
-    def count(named: tuple[int, str]) -> int:
-        row, cell = named
+    def count(first: tuple[int, str]) -> int:
+        row, cell = first
         try:
             return count_rows(folder, cell, member)
         except BadValue as error:
-            file = folder.path(split_member(cell)[0])
+            file = folder.path(named(cell, None)[0])
             raise bad_sample(error, column, int(row), file, None) from error
 
     with ThreadPoolExecutor(threads) as pool:

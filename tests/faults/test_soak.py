@@ -100,4 +100,6 @@ def test_soak(full_length: bool) -> None:
     assert memory < 12 * 2**20
     assert abs(descriptors) < 0.5
     assert threads < 0.5
-    assert (processes, shared) == pytest.approx((0, 0), abs=1e-9)
+    assert abs(processes) < 1e-9
+    # What other programs have there may become less meanwhile.
+    assert shared < 1e-9

@@ -514,3 +514,11 @@ def test_a_package_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> N
         "mf.Array is run by the package h5py, which is not installed.\n"
         '  Run pip install "multifeed[hdf5]".'
     )
+
+
+def test_two_colons_may_stand_in_the_name_of_a_file(tmp_path: Path) -> None:
+    """What is before them is a file only if it ends as a file of arrays does."""
+    for name in ("of ::.npy", "a.b::c.npy"):
+        np.save(tmp_path / name, np.arange(3.0))
+        data = mf.Dataset({"x": [name]}, inputs=mf.Array("x", (3,)), root=tmp_path)
+        assert data[0][0].tolist() == [0, 1, 2]

@@ -130,6 +130,9 @@ def count_rows(folder: Folder, cell: str, member: str | None) -> int:
 def named(cell: str, member: str | None) -> tuple[str, str, Format]:
     """Return the name of the file in a cell, the path inside it, or else `member`, and its format."""
     name, own = split_member(cell)
+    if suffix_of(name) not in FORMATS and suffix_of(cell) in FORMATS:
+        # Two colons may as well stand in the name of a file.
+        name, own = cell, ""
     path = own or member or ""
     # A file of any other suffix is one of NumPy's.
     return name, path, FORMATS.get(suffix_of(name), _NPZ if path else _NPY)
