@@ -17,7 +17,8 @@ ROOMS = [
     "documents", "parsers", "hugging_face", "table", "sql", "listing", "metadata", "sources", "align",
     "index", "tar", "protobuf", "tfrecord", "fields", "tiles",
     "structure", "augment", "order", "split", "weights", "batch", "family", "keys",
-    "dataset", "prepare", "buffers", "recipe", "account", "workers", "cache", "runs", "report", "state",
+    "slots", "dataset", "balance", "buckets", "tuples", "prepare", "buffers", "recipe", "account",
+    "workers", "cache", "runs", "report", "state",
     "feed", "health", "canvas", "sheet", "generations",
     "keras", "__init__",
 ]  # fmt: skip

@@ -17,7 +17,8 @@ import numpy as np
 
 from multifeed.account import Account
 from multifeed.augment.base import Transform
-from multifeed.batch import Plan, cut
+from multifeed.balance import Balance, balanced, in_proportion
+from multifeed.batch import cut
 from multifeed.buffers import Pool, arenas
 from multifeed.dataset import Dataset
 from multifeed.errors import BadSamplesError, DeclarationError, lines
@@ -42,7 +43,8 @@ from multifeed.runs import (
     ThreadRun,
     make_fresh,
 )
-from multifeed.state import Identity
+from multifeed.slots import Slots
+from multifeed.state import Identity, declared
 from multifeed.structure import Structure
 from multifeed.weights import ClassWeights
 from multifeed.workers.cpus import usable_cpus
@@ -92,6 +94,12 @@ class Feed:
             rows further apart meet in a batch, so that rows that are alike and stand together (a table
             sorted by class) come close to each other in every epoch.
         seed: Any integer.
+        balance: A column whose values shall come equally often, or a dict of one column with the share
+            of each of its values: ``{"kind": {"a": 3, "b": 1}}``. An epoch has as many samples as ever;
+            those of rare classes come several times in it, those of frequent ones in one of several
+            epochs. Each comes as often as its share says, rounded down or up, in every epoch, and over
+            the epochs takes its turn. The report tells how often. It takes ``shuffle=True``.
+        sampling: A column of weights: each sample comes in proportion to its own, in the same way.
         remainder: ``"keep"`` a smaller last batch, ``"drop"`` it, or ``"pad"`` it to `batch_size` with
             copies of its first row, of sample weight 0 (all targets then have sample weights). A weight
             of 0 still counts in a loss's divisor and in unweighted metrics; `rows` and `keys` leave the
@@ -150,6 +158,8 @@ class Feed:
         *,
         shuffle: bool | str = False,
         seed: int = 0,
+        balance: Balance | None = None,
+        sampling: str | None = None,
         remainder: str = "keep",
         class_weight: ClassWeights | None = None,
         augment: Transform | Sequence[Transform] = (),
@@ -188,10 +198,18 @@ class Feed:
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
-        # One that samples are dropped from is smaller, too.
-        pads = remainder == "pad" and (len(data) % batch_size > 0 or on_error == "drop")
-        samples = len(data) - (len(data) % batch_size if remainder == "drop" else 0)
         self._account = Account(len(data), max_bad)
+        drops = remainder == "drop"
+        if balance is not None or sampling is not None:
+            _check_drawing(balance, sampling, shuffle)
+            if balance is not None:
+                slots = balanced(data, balance, batch_size, drops=drops)
+            else:
+                slots = in_proportion(data, cast(str, sampling), batch_size, drops=drops)
+        else:
+            slots = Slots.of(_order(shuffle, data), len(data), batch_size, drops=drops)
+        # One that samples are dropped from is smaller, too.
+        pads = remainder == "pad" and (slots.served % batch_size > 0 or on_error == "drop")
         policy = Policy(on_error, {} if on_error == "raise" else self._refused())
 
         def recipe() -> Recipe:
@@ -202,9 +220,7 @@ class Feed:
                 among = np.setdiff1d(np.arange(len(data)), list(policy.known))
                 good = good.weighted(class_weight, among=among)
             plan = good.plan(augment)
-            order = _order(shuffle, data, plan)
-            count = len(data)
-            return Recipe(plan, policy, order, count, seed, samples, batch_size, steps_per_epoch, pads)
+            return Recipe(plan, policy, slots, seed, batch_size, steps_per_epoch, pads)
 
         self._shared: _Shared | None = None
         if processes is None:
@@ -249,6 +265,9 @@ class Feed:
                 "batch_size": batch_size,
                 "shuffle": shuffle,
                 "seed": seed,
+                "balance": declared(balance) if isinstance(balance, Mapping) else balance,
+                "sampling": sampling,
+                **slots.told,
                 "remainder": remainder,
                 "steps_per_epoch": steps_per_epoch,
             },
@@ -486,6 +505,7 @@ class Feed:
             restarts=0 if self._crew_tally is None else self._crew_tally.restarts,
             bad=self._account.bad,
             rows=len(self.data),
+            accounting=recipe.slots.accounting,
             waited_s=waited_s,
             worked_s=worked_s,
             workers=self.workers * max(1, self.processes) if recipe.plan.reads_samples else 0,
@@ -781,8 +801,8 @@ def _is_worth_a_process(recipe: Recipe) -> bool:
     1.02 times beside a process, which takes a third of a second to start.
     """
     plan = recipe.plan
-    in_memory = recipe.samples * plan.gathered_row_bytes
-    is_long = recipe.samples >= _WORTH_A_PROCESS
+    in_memory = recipe.slots.samples * plan.gathered_row_bytes
+    is_long = recipe.slots.samples >= _WORTH_A_PROCESS
     return os.name == "posix" and plan.reads_samples and is_long and in_memory <= _WORTH_A_COPY
 
 
@@ -794,10 +814,28 @@ def _sum(read: Sequence[Mapping[str, Spent]]) -> dict[str, Spent]:
     return total
 
 
-def _order(shuffle: bool | str, data: Dataset, plan: Plan) -> Order:
+def _check_drawing(balance: Balance | None, sampling: str | None, shuffle: bool | str) -> None:
+    """Raise unless an epoch can draw its samples so."""
+    name = "balance" if sampling is None else "sampling"
+    if balance is not None and sampling is not None:
+        raise DeclarationError(
+            "balance= and sampling= both say how often a sample comes: pass one of them."
+        )
+    if shuffle is not True:
+        raise DeclarationError(
+            lines(
+                f"{name}= draws the samples of each epoch anew, so they are shuffled; received "
+                f"shuffle={shuffle!r}.",
+                f"Pass shuffle=True. To evaluate, leave {name}= out: each sample then comes once.",
+            )
+        )
+
+
+def _order(shuffle: bool | str, data: Dataset) -> Order:
     if shuffle == "block":
         # Of the fields alone: neither a cache nor weights may make another order.
-        row_bytes = sum(plan.specs[name].nbytes for name in data.fields)
+        specs = data.structure.unpack(data.spec)
+        row_bytes = sum(specs[name].nbytes for name in data.fields)
         return blocked(len(data), max(1, _BLOCK_BYTES // max(1, row_bytes)))
     return shuffled(len(data)) if shuffle else sequential(len(data))
 

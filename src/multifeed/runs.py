@@ -100,7 +100,7 @@ class Run(ABC):
 
     def _handed_over(self, made: Made) -> Batch:
         """Return a batch as it is handed over, having noted what has become of its samples."""
-        self._ledger.add(made.number, 1, made.receipts)
+        self._ledger.add(made.number, 1, made.rows, made.receipts)
         return made.packed(self._recipe, self._spare, self._account)
 
     def _spare(self, number: int) -> Buffers:
@@ -349,7 +349,7 @@ class ColumnRun(Run):
     def _count(self) -> None:
         """Count the batches that were gathered together, which have been handed over by now."""
         block, self._block = cast(_Block, self._block), None
-        self._ledger.add(block.first, block.count, receipt(block.rows))
+        self._ledger.add(block.first, block.count, block.rows, receipt(block.rows))
         if not block.buffers:
             padded = self._recipe.padded(len(block.rows)) - len(block.rows)
             self._account.count(padded=padded)

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from multifeed.augment.base import Transform
+from multifeed.balance import Balance
 from multifeed.dataset import Dataset
 from multifeed.feed import Feed
 from multifeed.report import FeedReport
@@ -61,6 +62,8 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         *,
         shuffle: bool | str = False,
         seed: int = 0,
+        balance: Balance | None = None,
+        sampling: str | None = None,
         remainder: str = "keep",
         class_weight: ClassWeights | None = None,
         augment: Transform | Sequence[Transform] = (),
@@ -80,6 +83,8 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
             batch_size,
             shuffle=shuffle,
             seed=seed,
+            balance=balance,
+            sampling=sampling,
             remainder=remainder,
             class_weight=class_weight,
             augment=augment,
