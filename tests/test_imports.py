@@ -16,7 +16,7 @@ ROOMS = [
     "errors", "extras", "progress", "meter", "receipt", "spec", "spot", "policy", "files", "folder",
     "documents", "parsers", "hugging_face", "table", "sql", "listing", "metadata", "sources", "align",
     "index", "tar", "protobuf", "tfrecord", "fields", "tiles",
-    "structure", "augment", "order", "split", "weights", "batch", "family", "keys",
+    "structure", "augment", "order", "split", "weights", "batch", "branches", "family", "keys",
     "slots", "dataset", "balance", "buckets", "tuples", "prepare", "buffers", "recipe", "account",
     "workers", "cache", "runs", "report", "state",
     "feed", "health", "canvas", "sheet", "generations",

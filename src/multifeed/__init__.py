@@ -68,6 +68,7 @@ from multifeed.sql import sql
 from multifeed.tar import tar
 from multifeed.tfrecord import tfrecord
 from multifeed.tiles import tiles
+from multifeed.tuples import Pairs, Triplets
 
 if TYPE_CHECKING:
     from multifeed.keras import Loader, ResumeTraining, check_model, inputs, predict
@@ -98,6 +99,7 @@ __all__ = [
     "Noise",
     "NotAdaptedError",
     "Numeric",
+    "Pairs",
     "Points",
     "Present",
     "RandomAffine",
@@ -123,6 +125,7 @@ __all__ = [
     "StateError",
     "Text",
     "TimeMask",
+    "Triplets",
     "WorkerError",
     "align",
     "cache",

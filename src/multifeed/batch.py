@@ -82,6 +82,26 @@ class Plan:
         self._numbered = numbered
 
     @property
+    def read(self) -> dict[str, Spec]:
+        """What is read of each row, by field: what costs are counted by."""
+        return self.specs
+
+    @property
+    def augments(self) -> bool:
+        """Whether anything is drawn."""
+        return self.augmentation is not None
+
+    def shoot(self, seed: int, epoch: int, start: int, stop: int, *, draw: int = 0) -> Shot | None:
+        """Return the draws of the slots `start` to `stop`, if anything is drawn."""
+        if self.augmentation is None:
+            return None
+        return self.augmentation.shoot(seed, epoch, start, stop, draw=draw)
+
+    def draws(self, shot: Shot) -> Sequence[Mapping[str, Array]]:
+        """Return the parameters of each transform, ``[n, ...]`` by name."""
+        return shot.draws
+
+    @property
     def reads_samples(self) -> bool:
         """Whether any field reads one row at a time, so that threads are worth their while."""
         augments = self.augmentation is not None and bool(self.augmentation.pipelines)

@@ -46,6 +46,7 @@ from multifeed.runs import (
 from multifeed.slots import Slots
 from multifeed.state import Identity, declared
 from multifeed.structure import Structure
+from multifeed.tuples import Tuples
 from multifeed.weights import ClassWeights
 from multifeed.workers.cpus import usable_cpus
 from multifeed.workers.memory import Packed, SharedFile, packed
@@ -85,7 +86,8 @@ class Feed:
     never what it is.
 
     Args:
-        data: The samples, with what they have learned by now: a later `adapt` changes no feed.
+        data: The samples, with what they have learned by now: a later `adapt` changes no feed. A
+            `Dataset`, or `Pairs` or `Triplets` of its rows.
         batch_size: Samples a batch, at least 1.
         shuffle: Serve every epoch in another order, fixed by `seed`: with True, one in which any row may
             come anywhere. ``"block"`` is for data larger than memory: rows are cut, as they stand, into
@@ -153,7 +155,7 @@ class Feed:
 
     def __init__(
         self,
-        data: Dataset,
+        data: Dataset | Tuples,
         batch_size: int,
         *,
         shuffle: bool | str = False,
@@ -187,7 +189,8 @@ class Feed:
             raise DeclarationError(f"max_bad is a share of the samples, 0 to 1; received {max_bad!r}.")
         if timeout_s is not None and not (is_number(timeout_s) and timeout_s > 0):
             raise DeclarationError(f"timeout_s is a number of seconds, or None; received {timeout_s!r}.")
-        if remainder == "drop" and len(data) < batch_size:
+        slots = _slots(data, batch_size, shuffle, balance, sampling, drops=remainder == "drop")
+        if not slots.served:
             raise DeclarationError(
                 lines(
                     f"an epoch has at least one batch: {len(data):,} samples are fewer than "
@@ -198,16 +201,9 @@ class Feed:
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
-        self._account = Account(len(data), max_bad)
-        drops = remainder == "drop"
-        if balance is not None or sampling is not None:
-            _check_drawing(balance, sampling, shuffle)
-            if balance is not None:
-                slots = balanced(data, balance, batch_size, drops=drops)
-            else:
-                slots = in_proportion(data, cast(str, sampling), batch_size, drops=drops)
-        else:
-            slots = Slots.of(_order(shuffle, data), len(data), batch_size, drops=drops)
+        # Whose rows they are made of.
+        self._dataset = data.data if isinstance(data, Tuples) else data
+        self._account = Account(len(self._dataset), max_bad)
         # One that samples are dropped from is smaller, too.
         pads = remainder == "pad" and (slots.served % batch_size > 0 or on_error == "drop")
         policy = Policy(on_error, {} if on_error == "raise" else self._refused())
@@ -217,7 +213,7 @@ class Feed:
             has_targets = data.structure.targets is not None
             is_weighted = class_weight is not None or ((pads or on_error == "mask") and has_targets)
             if is_weighted:
-                among = np.setdiff1d(np.arange(len(data)), list(policy.known))
+                among = np.setdiff1d(np.arange(len(self._dataset)), list(policy.known))
                 good = good.weighted(class_weight, among=among)
             plan = good.plan(augment)
             return Recipe(plan, policy, slots, seed, batch_size, steps_per_epoch, pads)
@@ -228,9 +224,9 @@ class Feed:
             if _is_worth_a_process(self._recipe):
                 # What cannot be handed over stays with threads.
                 with suppress(DeclarationError):
-                    self._shared = _Shared(data, recipe)
+                    self._shared = _Shared(self._dataset, recipe)
         elif processes:
-            self._shared = _Shared(data, recipe)
+            self._shared = _Shared(self._dataset, recipe)
         else:
             self._recipe = recipe()
         self.processes = 0 if self._shared is None else processes or 1
@@ -249,22 +245,24 @@ class Feed:
             self._pool: Pool | None = None
         else:
             keep_bytes = max(_KEEP_BYTES, (self.prefetch + 4) * batch_bytes)
-            self._pool = Pool(specs, keep_bytes, data.family.free)
+            self._pool = Pool(specs, keep_bytes, self._dataset.family.free)
         # Whether large fields that lie in memory are gathered ahead, on threads. A host that works on
         # while it asks for the next batch has no use for it.
         self.gathers_ahead = True
         self._timeout_s = None if timeout_s is None else float(timeout_s)
         self._crew_tally: crews.Tally | None = None
-        self._meters = [Meter(specs)]
+        read = self._recipe.plan.read
+        self._meters = [Meter(read)]
         self._pieces = Pieces(self._meters, workers_in_all)
         self._crew: Crew | None = None
         self._identity = Identity(
-            data,
-            specs,
+            self._dataset,
+            read,
             order={
                 "batch_size": batch_size,
                 "shuffle": shuffle,
                 "seed": seed,
+                "drawn": declared(data.options) if isinstance(data, Tuples) else None,
                 "balance": declared(balance) if isinstance(balance, Mapping) else balance,
                 "sampling": sampling,
                 **slots.told,
@@ -296,7 +294,7 @@ class Feed:
     @property
     def augments(self) -> bool:
         """Whether its samples are changed at random."""
-        return self._recipe.plan.augmentation is not None
+        return self._recipe.plan.augments
 
     @property
     def drops(self) -> bool:
@@ -329,20 +327,25 @@ class Feed:
     def rows(self, epoch: int, step: int) -> Array:
         """Return the row numbers, ``int64[n]`` into ``data.rows``, that make a batch, in its order.
 
+        Of samples that are made of k rows, as `Pairs` are, ``int64[n, k]``.
+
         Copies that pad a batch are not among them, nor are samples that are dropped from it: with
         ``on_error="drop"`` the batch is read to see which these are. Those that are masked are.
         """
         rows = self.slots(epoch, step)
         if not self.drops:
             return rows
-        return np.delete(rows, self._left_out(epoch, step))
+        return np.delete(rows, self._left_out(epoch, step), axis=0)
 
     def slots(self, epoch: int, step: int) -> Array:
-        """Return the rows, ``int64[n]``, of all slots of a batch, whether they can be used or not."""
+        """Return the rows of all slots of a batch, as `rows`, whether they can be used or not."""
         return self._recipe.rows(self._recipe.batch_number(*self._checked(epoch, step)))
 
     def keys(self, epoch: int, step: int) -> list[Any]:
-        """Return the keys of the samples that make a batch, in its order; row numbers if none."""
+        """Return the keys of the samples that make a batch, in its order; row numbers if none.
+
+        Of samples that are made of several rows, tuples of their keys.
+        """
         return self.data.keys(self.rows(epoch, step))
 
     def __iter__(self) -> Iterator[Batch]:
@@ -486,7 +489,7 @@ class Feed:
         left_out = self._left_out(epoch, step) if self.drops else []
         return [
             {name: np.delete(values, left_out, axis=0) for name, values in each.items()}
-            for each in shot.draws
+            for each in self._recipe.plan.draws(shot)
         ]
 
     def report(self) -> FeedReport:
@@ -504,7 +507,7 @@ class Feed:
             recomputed=0 if self._crew_tally is None else self._crew_tally.recomputed,
             restarts=0 if self._crew_tally is None else self._crew_tally.restarts,
             bad=self._account.bad,
-            rows=len(self.data),
+            rows=len(self._dataset),
             accounting=recipe.slots.accounting,
             waited_s=waited_s,
             worked_s=worked_s,
@@ -570,10 +573,10 @@ class Feed:
 
     def _refused(self) -> dict[int, BadSample]:
         """Return those samples whose values in memory cannot be used, by row; files are not read."""
-        found = {row: BadSample.of(error, row) for row, error in self.data.refused().items()}
+        found = {row: BadSample.of(error, row) for row, error in self._dataset.refused().items()}
         if found:
             self._account.note(found.values())
-            if len(found) == len(self.data):
+            if len(found) == len(self._dataset):
                 raise BadSamplesError("no sample of this dataset can be used.", [*found.values()])
         return found
 
@@ -671,7 +674,7 @@ class Feed:
             if self._crew is None or self._crew.is_closed:
                 self._settle()
                 plan = shared.recipe.plan
-                names = plan.specs
+                names = plan.read
                 self._crew_tally = self._crew_tally or Tally()
                 self._crew = Crew(
                     shared.program,
@@ -814,19 +817,57 @@ def _sum(read: Sequence[Mapping[str, Spent]]) -> dict[str, Spent]:
     return total
 
 
-def _check_drawing(balance: Balance | None, sampling: str | None, shuffle: bool | str) -> None:
-    """Raise unless an epoch can draw its samples so."""
-    name = "balance" if sampling is None else "sampling"
-    if balance is not None and sampling is not None:
+def _slots(
+    data: Dataset | Tuples,
+    batch_size: int,
+    shuffle: bool | str,
+    balance: Balance | None,
+    sampling: str | None,
+    *,
+    drops: bool,
+) -> Slots:
+    """Return what a pass goes through, having seen that the options go together."""
+    drawing = [
+        name for name, value in (("balance", balance), ("sampling", sampling)) if value is not None
+    ]
+    if isinstance(data, Tuples):
+        _check_tuples(data, shuffle, drawing)
+        return data.slots(batch_size, shuffles=bool(shuffle), drops=drops)
+    if len(drawing) > 1:
         raise DeclarationError(
             "balance= and sampling= both say how often a sample comes: pass one of them."
         )
-    if shuffle is not True:
+    if drawing and shuffle is not True:
         raise DeclarationError(
             lines(
-                f"{name}= draws the samples of each epoch anew, so they are shuffled; received "
+                f"{drawing[0]}= draws the samples of each epoch anew, so they are shuffled; received "
                 f"shuffle={shuffle!r}.",
-                f"Pass shuffle=True. To evaluate, leave {name}= out: each sample then comes once.",
+                f"Pass shuffle=True. To evaluate, leave {drawing[0]}= out: each sample then comes once.",
+            )
+        )
+    if balance is not None:
+        return balanced(data, balance, batch_size, drops=drops)
+    if sampling is not None:
+        return in_proportion(data, sampling, batch_size, drops=drops)
+    return Slots.of(_order(shuffle, data), len(data), batch_size, drops=drops)
+
+
+def _check_tuples(data: Tuples, shuffle: bool | str, drawing: Sequence[str]) -> None:
+    """Raise if samples of several rows cannot be ordered so."""
+    kind = type(data).__name__
+    if drawing:
+        raise DeclarationError(
+            lines(
+                f"{kind} say themselves which rows are drawn; {drawing[0]}= says another thing.",
+                f"Leave {drawing[0]}= out."
+                + (" The share of positive pairs is positive=." if kind == "Pairs" else ""),
+            )
+        )
+    if shuffle == "block":
+        raise DeclarationError(
+            lines(
+                f"{kind} have partners anywhere in the dataset, so their rows are never read in blocks.",
+                "Pass shuffle=True; mf.cache makes rows quick to read in any order.",
             )
         )
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from multifeed.augment.pipeline import Shot
 from multifeed.batch import Buffers, Plan, chunks, cut
+from multifeed.branches import TuplePlan
 from multifeed.meter import Meter
 from multifeed.policy import BadSlots, Policy
 from multifeed.receipt import receipt
@@ -40,7 +40,7 @@ class Recipe:
         pads: Whether a smaller batch is filled up.
     """
 
-    plan: Plan
+    plan: Plan | TuplePlan
     policy: Policy
     slots: Slots
     seed: int
@@ -78,12 +78,10 @@ class Recipe:
         passes, place = divmod(number, self.batches)
         return self.slots.order(self.seed, passes, *self.run(place))
 
-    def shot(self, number: int, count: int = 1, *, draw: int = 0) -> Shot | None:
-        """Return the draws of some consecutive batches of a pass, if anything is drawn."""
-        if self.plan.augmentation is None:
-            return None
+    def shot(self, number: int, count: int = 1, *, draw: int = 0) -> Any:
+        """Return the draws of some consecutive batches of a pass, as its plan has them."""
         passes, place = divmod(number, self.batches)
-        return self.plan.augmentation.shoot(self.seed, passes, *self.run(place, count), draw=draw)
+        return self.plan.shoot(self.seed, passes, *self.run(place, count), draw=draw)
 
     def padded(self, count: int) -> int:
         """Return how many rows the batches of `count` samples have."""

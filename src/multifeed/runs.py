@@ -228,7 +228,7 @@ def make_fresh(
     """Return a batch, or the first `count` slots of it, made here and now in memory of its own."""
     rows = recipe.rows(number)[:count]
     buffers = allocate(recipe.padded(len(rows)), recipe.plan.specs)
-    return make(recipe, number, rows, buffers, Meter(recipe.plan.specs), draw=draw, fatal=fatal)
+    return make(recipe, number, rows, buffers, Meter(recipe.plan.read), draw=draw, fatal=fatal)
 
 
 class Spares:
@@ -626,7 +626,7 @@ class BatchProgram:
 
         # The process is ours, and its threads are all the cores that it shall use.
         cv2.setNumThreads(1)
-        return _Maker(self, memory, Meter(self.recipe.plan.specs, notes))
+        return _Maker(self, memory, Meter(self.recipe.plan.read, notes))
 
 
 class _Maker:

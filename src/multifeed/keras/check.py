@@ -12,6 +12,7 @@ from multifeed.fields.category import Category
 from multifeed.keras.sides import misfit, model_inputs, model_outputs, paired, specs_of
 from multifeed.spec import Spec, fits
 from multifeed.structure import pack
+from multifeed.tuples import Tuples
 
 # Layers that fail on TensorFlow where integers reach them; a test calls each of them. Dense, recurrent
 # and most normalization layers cast for themselves; Activation depends on its function.
@@ -35,11 +36,12 @@ _FLOAT_ONLY = tuple(
 )
 
 
-def inputs(data: Dataset) -> Any:
+def inputs(data: Dataset | Tuples) -> Any:
     """Make the `keras.Input` of every input of a dataset, in the structure of its inputs.
 
     Args:
-        data: A dataset whose shapes are known (adapt it first, where one-hot categories are learned).
+        data: A dataset whose shapes are known (adapt it first, where one-hot categories are learned), or
+            `Pairs` or `Triplets` of its rows.
 
     Returns:
         One `keras.KerasTensor`, or a tuple or dict of them, with the name, shape and dtype of the field.
@@ -59,20 +61,20 @@ def inputs(data: Dataset) -> Any:
 
 
 def _check_dataset(function: str, data: object) -> None:
-    if not isinstance(data, Dataset):
-        has_data = isinstance(getattr(data, "data", None), Dataset)
+    if not isinstance(data, Dataset | Tuples):
+        has_data = isinstance(getattr(data, "data", None), Dataset | Tuples)
         raise DeclarationError(
             f"mf.{function} takes a dataset; received {type(data).__name__}."
             + ("\n  Pass its data: loader.data." if has_data else "")
         )
 
 
-def check_model(model: keras.Model, data: Dataset) -> None:
+def check_model(model: keras.Model, data: Dataset | Tuples) -> None:
     """Say whether a model takes and returns what a dataset yields; reads no file.
 
     Args:
         model: A model whose inputs are declared (functional or sequential with an `Input`).
-        data: The dataset it is to be trained on.
+        data: The dataset it is to be trained on, or `Pairs` or `Triplets` of it.
 
     Raises:
         ModelError: With every mismatch of name, structure, shape and dtype at once.
@@ -94,7 +96,7 @@ def check_model(model: keras.Model, data: Dataset) -> None:
         raise misfit(model, problems)
 
 
-def _input_problems(model: keras.Model, data: Dataset) -> list[str]:
+def _input_problems(model: keras.Model, data: Dataset | Tuples) -> list[str]:
     names = data.structure.inputs
     specs = specs_of(names, data.spec[0])
     side = model_inputs(model)
@@ -104,7 +106,7 @@ def _input_problems(model: keras.Model, data: Dataset) -> list[str]:
     return problems
 
 
-def _target_problems(model: keras.Model, data: Dataset) -> list[str]:
+def _target_problems(model: keras.Model, data: Dataset | Tuples) -> list[str]:
     names = data.structure.targets
     if names is None:
         return []
@@ -164,7 +166,7 @@ def _consumes(layer: keras.Layer, tensor: Any) -> bool:
     )
 
 
-def target_mismatch(data: Dataset, name: str, spec: Spec, tensor: Any) -> list[str]:
+def target_mismatch(data: Dataset | Tuples, name: str, spec: Spec, tensor: Any) -> list[str]:
     """Tell why a model's output, or an array of its values, cannot be that of a target."""
     shape = tuple(tensor.shape[1:])
     field = data.fields[name]

@@ -18,6 +18,7 @@ from multifeed.dataset import Dataset
 from multifeed.feed import Feed
 from multifeed.report import FeedReport
 from multifeed.runs import Batch
+from multifeed.tuples import Tuples
 from multifeed.weights import ClassWeights
 
 # Seconds of waiting in an epoch below which nobody needs advice.
@@ -57,7 +58,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __init__(
         self,
-        data: Dataset,
+        data: Dataset | Tuples,
         batch_size: int,
         *,
         shuffle: bool | str = False,
@@ -106,7 +107,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         self._advised: weakref.WeakSet[Any] = weakref.WeakSet()
 
     @property
-    def data(self) -> Dataset:
+    def data(self) -> Dataset | Tuples:
         """The samples."""
         return self.feed.data
 
