@@ -530,6 +530,11 @@ class Dataset:
             self._plan = (learned, Plan(readers, self.structure, self._key_of()))
         return self._plan[1]
 
+    def plan_of(self, fields: Mapping[str, Field]) -> Plan:
+        """Return some fields of these rows compiled for reading, as `plan`."""
+        readers = {name: self._bind(name, each, self.family.learned) for name, each in fields.items()}
+        return Plan(readers, Structure(tuple(fields), None, None), self._key_of())
+
     def refused(self) -> dict[int, SampleError]:
         """Return why rows cannot be used of which that can be told from memory; reads no file."""
         found: dict[int, SampleError] = {}

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from time import perf_counter
@@ -18,7 +19,8 @@ import numpy as np
 from multifeed.account import Account
 from multifeed.augment.base import Transform
 from multifeed.balance import Balance, balanced, in_proportion
-from multifeed.batch import cut
+from multifeed.batch import Plan, cut
+from multifeed.buckets import BucketBy, Buckets, bucketed
 from multifeed.buffers import Pool, arenas
 from multifeed.dataset import Dataset
 from multifeed.errors import BadSamplesError, DeclarationError, lines
@@ -102,6 +104,13 @@ class Feed:
             epochs. Each comes as often as its share says, rounded down or up, in every epoch, and over
             the epochs takes its turn. The report tells how often. It takes ``shuffle=True``.
         sampling: A column of weights: each sample comes in proportion to its own, in the same way.
+        bucket_by: A padded field: samples of similar length share their batches, which are cut to the
+            boundary of their bucket. Of several fields, named in a list and all cut, the longest counts.
+            Lengths are read once, here; or a dict names a column that has them: ``{"notes": "n_words"}``
+            (the name of the column alone does where one field pads). Each sample comes once an epoch;
+            each bucket may have a smaller last batch.
+        buckets: How long the samples of each bucket are at most, from short to long; or how many buckets
+            there are, of as many samples each (4 by default).
         remainder: ``"keep"`` a smaller last batch, ``"drop"`` it, or ``"pad"`` it to `batch_size` with
             copies of its first row, of sample weight 0 (all targets then have sample weights). A weight
             of 0 still counts in a loss's divisor and in unweighted metrics; `rows` and `keys` leave the
@@ -162,6 +171,8 @@ class Feed:
         seed: int = 0,
         balance: Balance | None = None,
         sampling: str | None = None,
+        bucket_by: BucketBy | None = None,
+        buckets: int | Sequence[int] | None = None,
         remainder: str = "keep",
         class_weight: ClassWeights | None = None,
         augment: Transform | Sequence[Transform] = (),
@@ -189,7 +200,12 @@ class Feed:
             raise DeclarationError(f"max_bad is a share of the samples, 0 to 1; received {max_bad!r}.")
         if timeout_s is not None and not (is_number(timeout_s) and timeout_s > 0):
             raise DeclarationError(f"timeout_s is a number of seconds, or None; received {timeout_s!r}.")
-        slots = _slots(data, batch_size, shuffle, balance, sampling, drops=remainder == "drop")
+        # Whose rows they are made of.
+        self._dataset = data.data if isinstance(data, Tuples) else data
+        self._account = Account(len(self._dataset), max_bad)
+        policy = Policy(on_error, {} if on_error == "raise" else self._refused())
+        asked = _Asked(shuffle, balance, sampling, bucket_by, buckets)
+        slots = _slots(data, asked, batch_size, policy, drops=remainder == "drop")
         if not slots.served:
             raise DeclarationError(
                 lines(
@@ -201,12 +217,9 @@ class Feed:
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
-        # Whose rows they are made of.
-        self._dataset = data.data if isinstance(data, Tuples) else data
-        self._account = Account(len(self._dataset), max_bad)
         # One that samples are dropped from is smaller, too.
-        pads = remainder == "pad" and (slots.served % batch_size > 0 or on_error == "drop")
-        policy = Policy(on_error, {} if on_error == "raise" else self._refused())
+        is_uneven = slots.samples % batch_size > 0 or not slots.is_dense
+        pads = remainder == "pad" and (is_uneven or on_error == "drop")
 
         def recipe() -> Recipe:
             good = data.replaced(policy.known) if policy.known else data
@@ -216,6 +229,9 @@ class Feed:
                 among = np.setdiff1d(np.arange(len(self._dataset)), list(policy.known))
                 good = good.weighted(class_weight, among=among)
             plan = good.plan(augment)
+            if isinstance(plan, Plan) and slots.cuts:
+                _check_cuts(plan, slots.cuts)
+                plan = plan.limited(slots.most)
             return Recipe(plan, policy, slots, seed, batch_size, steps_per_epoch, pads)
 
         self._shared: _Shared | None = None
@@ -265,6 +281,7 @@ class Feed:
                 "drawn": declared(data.options) if isinstance(data, Tuples) else None,
                 "balance": declared(balance) if isinstance(balance, Mapping) else balance,
                 "sampling": sampling,
+                "bucket_by": None if bucket_by is None else declared(bucket_by),
                 **slots.told,
                 "remainder": remainder,
                 "steps_per_epoch": steps_per_epoch,
@@ -295,6 +312,21 @@ class Feed:
     def augments(self) -> bool:
         """Whether its samples are changed at random."""
         return self._recipe.plan.augments
+
+    @property
+    def varying(self) -> frozenset[str]:
+        """The names whose first axis is longer in some batches than in others."""
+        slots = self._recipe.slots
+        several = isinstance(slots, Buckets) and len(slots.boundaries) > 1
+        return frozenset(slots.cuts if several else ())
+
+    def unlike(self, index: int) -> Batch:
+        """Return one of two batches that differ in length if any do, by 0 or 1."""
+        recipe = self._recipe
+        lengths = recipe.slots.lengths(self.seed, 0, np.arange(recipe.batches))
+        others = np.flatnonzero(lengths != lengths[0])
+        number = int(others[0]) if index and others.size else 0
+        return make_fresh(recipe, number, fatal=self._fatal()).packed(recipe, self._spare())
 
     @property
     def drops(self) -> bool:
@@ -474,7 +506,8 @@ class Feed:
         is_cut = recipe.policy.on_error == "raise"
         made = self._made(epoch, step, draw=draw, count=count if is_cut else None)
         left = made.mend(recipe, self._spare(draw))
-        return recipe.plan.structure.pack(cut(made.buffers, left if count is None else min(left, count)))
+        kept = cut(made.buffers, left if count is None else min(left, count))
+        return recipe.packed(made.number, kept)
 
     def draws(self, epoch: int, step: int) -> list[dict[str, Array]]:
         """Return the parameters that each transform of a batch was given, ``[n, ...]`` by name.
@@ -817,53 +850,122 @@ def _sum(read: Sequence[Mapping[str, Spent]]) -> dict[str, Spent]:
     return total
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """The options that say which samples an epoch has, and in which order, as those of `Feed`."""
+
+    shuffle: bool | str
+    balance: Balance | None
+    sampling: str | None
+    bucket_by: BucketBy | None
+    buckets: int | Sequence[int] | None
+
+    @property
+    def special(self) -> list[str]:
+        """Those that ask for something other than each sample once, in any batch."""
+        names = ("balance", "sampling", "bucket_by")
+        return [name for name in names if getattr(self, name) is not None]
+
+
 def _slots(
-    data: Dataset | Tuples,
-    batch_size: int,
-    shuffle: bool | str,
-    balance: Balance | None,
-    sampling: str | None,
-    *,
-    drops: bool,
+    data: Dataset | Tuples, asked: _Asked, batch_size: int, policy: Policy, *, drops: bool
 ) -> Slots:
     """Return what a pass goes through, having seen that the options go together."""
-    drawing = [
-        name for name, value in (("balance", balance), ("sampling", sampling)) if value is not None
-    ]
     if isinstance(data, Tuples):
-        _check_tuples(data, shuffle, drawing)
-        return data.slots(batch_size, shuffles=bool(shuffle), drops=drops)
-    if len(drawing) > 1:
+        _check_tuples(data, asked)
+        return data.slots(batch_size, shuffles=bool(asked.shuffle), drops=drops)
+    _check_asked(asked)
+    if asked.balance is not None:
+        return balanced(data, asked.balance, batch_size, drops=drops)
+    if asked.sampling is not None:
+        return in_proportion(data, asked.sampling, batch_size, drops=drops)
+    if asked.bucket_by is not None:
+        return bucketed(
+            data.replaced(policy.known) if policy.known else data,
+            asked.bucket_by,
+            asked.buckets,
+            batch_size,
+            shuffles=bool(asked.shuffle),
+            drops=drops,
+            on_error=policy.on_error,
+        )
+    return Slots.of(_order(asked.shuffle, data), len(data), batch_size, drops=drops)
+
+
+def _check_asked(asked: _Asked) -> None:
+    """Raise unless the options go together."""
+    special = asked.special
+    if special == ["balance", "sampling"]:
         raise DeclarationError(
             "balance= and sampling= both say how often a sample comes: pass one of them."
         )
-    if drawing and shuffle is not True:
+    if len(special) > 1:
         raise DeclarationError(
             lines(
-                f"{drawing[0]}= draws the samples of each epoch anew, so they are shuffled; received "
-                f"shuffle={shuffle!r}.",
-                f"Pass shuffle=True. To evaluate, leave {drawing[0]}= out: each sample then comes once.",
+                f"buckets have each sample once an epoch, {special[0]}= has some more often.",
+                'Pass one of them; class_weight={...: "balanced"} goes with bucket_by=.',
             )
         )
-    if balance is not None:
-        return balanced(data, balance, batch_size, drops=drops)
-    if sampling is not None:
-        return in_proportion(data, sampling, batch_size, drops=drops)
-    return Slots.of(_order(shuffle, data), len(data), batch_size, drops=drops)
-
-
-def _check_tuples(data: Tuples, shuffle: bool | str, drawing: Sequence[str]) -> None:
-    """Raise if samples of several rows cannot be ordered so."""
-    kind = type(data).__name__
-    if drawing:
+    if asked.buckets is not None and asked.bucket_by is None:
         raise DeclarationError(
             lines(
-                f"{kind} say themselves which rows are drawn; {drawing[0]}= says another thing.",
-                f"Leave {drawing[0]}= out."
+                f"buckets= are of lengths, and nothing says whose; received buckets={asked.buckets!r}.",
+                "Pass bucket_by=, the name of a padded field.",
+            )
+        )
+    if special == ["bucket_by"]:
+        if asked.shuffle == "block":
+            raise DeclarationError(
+                lines(
+                    "a bucket has rows from anywhere, so they are never read in blocks; received "
+                    "shuffle='block'.",
+                    "Pass shuffle=True; mf.cache makes rows quick to read in any order.",
+                )
+            )
+    elif special and asked.shuffle is not True:
+        raise DeclarationError(
+            lines(
+                f"{special[0]}= draws the samples of each epoch anew, so they are shuffled; received "
+                f"shuffle={asked.shuffle!r}.",
+                f"Pass shuffle=True. To evaluate, leave {special[0]}= out: each sample then comes once.",
+            )
+        )
+
+
+def _check_cuts(plan: Plan, cuts: Mapping[str, str]) -> None:
+    """Raise if fields that are cut are mixed."""
+    for mixing in () if plan.augmentation is None else plan.augmentation.mixings:
+        for name in mixing.specs:
+            if name in cuts:
+                raise DeclarationError(
+                    lines(
+                        f"a batch of a bucket is as long as its samples; {name!r} is mixed with others, "
+                        "which may be longer.",
+                        "Leave bucket_by= out, or do not mix it.",
+                    )
+                )
+
+
+def _check_tuples(data: Tuples, asked: _Asked) -> None:
+    """Raise if samples of several rows cannot be ordered so."""
+    kind = type(data).__name__
+    if "bucket_by" in asked.special:
+        raise DeclarationError(
+            lines(
+                f"a bucket is of samples of one length; {kind} have one for each of their rows.",
+                "Leave bucket_by= out.",
+            )
+        )
+    if asked.special:
+        name = asked.special[0]
+        raise DeclarationError(
+            lines(
+                f"{kind} say themselves which rows are drawn; {name}= says another thing.",
+                f"Leave {name}= out."
                 + (" The share of positive pairs is positive=." if kind == "Pairs" else ""),
             )
         )
-    if shuffle == "block":
+    if asked.shuffle == "block":
         raise DeclarationError(
             lines(
                 f"{kind} have partners anywhere in the dataset, so their rows are never read in blocks.",

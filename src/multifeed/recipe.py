@@ -66,7 +66,15 @@ class Recipe:
         """Return how many samples `count` batches from number `number` on have."""
         passes, place = divmod(number, self.batches)
         last_pass, last_place = divmod(number + count, self.batches)
-        return (last_pass - passes) * self.slots.samples + (last_place - place) * self.batch_size
+        before, after = self._samples_before(passes, place), self._samples_before(last_pass, last_place)
+        return (last_pass - passes) * self.slots.samples + after - before
+
+    def _samples_before(self, passes: int, place: int) -> int:
+        """Return how many samples the batches of a pass have that stand before one of them."""
+        slots = place * self.batch_size
+        if self.slots.is_dense:
+            return slots
+        return len(self.slots.order(self.seed, passes, 0, slots))
 
     def run(self, place: int, count: int = 1) -> tuple[int, int]:
         """Return the slots (start, stop) of some consecutive batches of a pass."""
@@ -97,6 +105,16 @@ class Recipe:
             for name in self._weights:
                 buffers[name][count:stop] = 0.0
         return cut(buffers, stop)
+
+    def packed(self, number: int, buffers: Buffers) -> tuple[Any, ...]:
+        """Return what has been written of a batch in its structure; in buckets, cut to their length."""
+        if not self.slots.cuts:
+            return self.plan.structure.pack(buffers)
+        passes, place = divmod(number, self.batches)
+        length = int(self.slots.lengths(self.seed, passes, np.array([place]))[0])
+        cuts = {"post": slice(length), "pre": slice(-length, None)}
+        cut_off = {name: buffers[name][:, cuts[end]] for name, end in self.slots.cuts.items()}
+        return self.plan.structure.pack(buffers | cut_off)
 
     @property
     def _weights(self) -> list[str]:
@@ -156,6 +174,8 @@ class RowsInBlocks:
         recipe = self._recipe
         passes, place = divmod(number, recipe.batches)
         start, stop = recipe.run(place, count)
+        if not recipe.slots.is_dense:
+            return recipe.slots.order(recipe.seed, passes, start, stop)
         offset = start - self._start
         if passes != self._pass or offset < 0 or stop > self._start + len(self._block):
             end = min(max(stop, start + _ORDER_BLOCK), recipe.slots.served)

@@ -160,7 +160,7 @@ class Made:
         padded = recipe.padded(count)
         if account is not None and padded > count:
             account.count(padded=padded - count)
-        return recipe.plan.structure.pack(recipe.pad(self.buffers, count))
+        return recipe.packed(self.number, recipe.pad(self.buffers, count))
 
     def left_out(self, recipe: Recipe) -> BadSlots:
         """Return the slots whose samples cannot be used."""
@@ -284,7 +284,9 @@ class ColumnRun(Run):
         self._rows = RowsInBlocks(recipe)
         row_bytes = max(1, recipe.plan.row_bytes)
         rows_at_once = min(_GATHER_ROWS, _GATHER_BYTES // row_bytes)
-        self._batches_at_once = max(1, min(rows_at_once // recipe.batch_size, recipe.batches))
+        at_once = max(1, min(rows_at_once // recipe.batch_size, recipe.batches))
+        # Where batches are cut, each has a length of its own.
+        self._batches_at_once = 1 if recipe.slots.cuts else at_once
         # A number stands for the batch that is to be cut out of the block: samples cannot be used.
         self._ready: deque[Batch | int] = deque()
         self._block: _Block | None = None
@@ -329,7 +331,7 @@ class ColumnRun(Run):
         if not is_full:
             buffers = recipe.pad(buffers, len(rows))
         if self._batches_at_once == 1:
-            self._ready.append(recipe.plan.structure.pack(buffers))
+            self._ready.append(recipe.packed(first, buffers))
             return
         starts = range(0, len(rows), size)
         views = {

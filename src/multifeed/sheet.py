@@ -169,7 +169,8 @@ def _read(
             piece = np.stack([values[name] for values in several])
             pieces.setdefault(name, []).append(piece)
         step += 1
-        if len(keys) >= count or step >= len(feed):
+        # Batches of other lengths do not go below each other.
+        if len(keys) >= count or step >= len(feed) or feed.varying:
             return keys, {name: np.concatenate(each, axis=1) for name, each in pieces.items()}
 
 

@@ -26,7 +26,9 @@ class Slots:
         proof: What the first rows of all slots come to, as a `receipt`; None where rows are drawn, so
             that some come several times and others not at all.
         told: Arrays that decide the order, besides the dataset and the options, by what they are.
-        accounting: How often rows come, as lines of a report.
+        accounting: How often rows come, or how long batches are, as lines of a report.
+        cuts: The names of a batch whose padding is cut off, with the end that it stands at.
+        most: For each field that they are of, how many items each row has at most, ``int64[n]``.
     """
 
     order: Order
@@ -36,6 +38,17 @@ class Slots:
     proof: int | None
     told: Mapping[str, Array] = field(default_factory=dict)
     accounting: tuple[str, ...] = ()
+    cuts: Mapping[str, str] = field(default_factory=dict)
+    most: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether each of its slots holds a sample."""
+        return self.samples == self.served
+
+    def lengths(self, seed: int, epoch: int, steps: Array) -> Array:
+        """Return how long the batches of some steps of a pass are, ``int64[n]``, where they are cut."""
+        raise NotImplementedError
 
     @classmethod
     def of(

@@ -14,6 +14,7 @@ import numpy as np
 
 from multifeed.augment.base import Transform
 from multifeed.balance import Balance
+from multifeed.buckets import BucketBy
 from multifeed.dataset import Dataset
 from multifeed.feed import Feed
 from multifeed.report import FeedReport
@@ -65,6 +66,8 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         seed: int = 0,
         balance: Balance | None = None,
         sampling: str | None = None,
+        bucket_by: BucketBy | None = None,
+        buckets: int | Sequence[int] | None = None,
         remainder: str = "keep",
         class_weight: ClassWeights | None = None,
         augment: Transform | Sequence[Transform] = (),
@@ -86,6 +89,8 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
             seed=seed,
             balance=balance,
             sampling=sampling,
+            bucket_by=bucket_by,
+            buckets=buckets,
             remainder=remainder,
             class_weight=class_weight,
             augment=augment,
@@ -190,10 +195,13 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> Batch:
         """Serve Keras, or return batch `index` of the present epoch to anyone else."""
-        current = self._pass_of(self._asker())
+        asker = self._asker()
+        current = self._pass_of(asker)
         try:
+            if current is None and asker is not None and self.feed.varying:
+                # TensorFlow looks at [0] and [1] before it begins, to learn which axes vary.
+                return self.feed.unlike(index)
             if current is None:
-                # TensorFlow looks at [0] and [1] before it begins.
                 return self.feed.batch(self.epoch, index)
             return self.feed.take(*current.position(index), wraps=current.is_fit)
         except BaseException as error:
