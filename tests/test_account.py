@@ -55,9 +55,10 @@ def test_a_row_that_is_lost_or_comes_twice_is_an_error(fault: str) -> None:
     else:
         receipts[1] = receipts[2]
     for number, each in enumerate(receipts[:-1]):
-        ledger.add(number, 1, each)
+        ledger.add(number, 1, recipe.rows(number), each)
+    last = len(receipts) - 1
     with pytest.raises(mf.MultifeedError) as caught:
-        ledger.add(len(receipts) - 1, 1, receipts[-1])
+        ledger.add(last, 1, recipe.rows(last), receipts[-1])
     assert str(caught.value) == (
         "pass 0 over the samples has not served every row exactly once.\n"
         "  This is an error of multifeed, not of yours: please report it, with the declaration of the "

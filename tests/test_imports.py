@@ -16,9 +16,10 @@ ROOMS = [
     "errors", "extras", "progress", "meter", "receipt", "spec", "spot", "policy", "files", "remote",
     "folder", "documents", "parsers", "hugging_face", "table", "sql", "listing", "metadata", "sources",
     "align", "index", "tar", "protobuf", "tfrecord", "fields", "tiles",
-    "structure", "augment", "order", "split", "weights", "batch", "family", "keys",
-    "dataset", "prepare", "buffers", "recipe", "account", "workers", "windows", "cache",
-    "runs", "report", "state", "feed", "health", "canvas", "sheet", "generations",
+    "structure", "augment", "order", "split", "weights", "batch", "branches", "family", "keys",
+    "workers", "slots", "dataset", "balance", "buckets", "tuples", "prepare", "buffers", "recipe",
+    "account", "windows", "cache", "runs", "report", "state", "feed", "health", "canvas", "sheet",
+    "generations",
     "keras", "__init__",
 ]  # fmt: skip
 

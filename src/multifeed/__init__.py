@@ -72,6 +72,7 @@ from multifeed.sql import sql
 from multifeed.tar import tar
 from multifeed.tfrecord import tfrecord
 from multifeed.tiles import tiles
+from multifeed.tuples import Pairs, Triplets
 from multifeed.windows import windows
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ __all__ = [
     "Noise",
     "NotAdaptedError",
     "Numeric",
+    "Pairs",
     "Points",
     "Present",
     "RandomAffine",
@@ -130,6 +132,7 @@ __all__ = [
     "StateError",
     "Text",
     "TimeMask",
+    "Triplets",
     "Video",
     "Volume",
     "WorkerError",

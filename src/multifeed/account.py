@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from multifeed.errors import BadSamplesError, MultifeedError, lines
 from multifeed.policy import BadSample, BadSlots, listed
-from multifeed.receipt import MODULUS, receipt, receipt_of_all
+from multifeed.receipt import MODULUS, firsts, receipt
 from multifeed.recipe import Recipe
 
 
@@ -113,10 +115,11 @@ class Account:
 
 
 class Ledger:
-    """Proves of each pass that one run serves as a whole that every row was written exactly once.
+    """Proves of each pass that one run serves as a whole that the rows were written that it has.
 
     Whoever has done a task gives a receipt for the rows that it has written. Those of all tasks of a
-    pass must come to what all rows come to.
+    pass must come to what the rows of its slots come to; and where every row of the dataset has a slot
+    of its own, these to what all rows come to.
 
     Args:
         recipe: The recipe.
@@ -125,33 +128,54 @@ class Ledger:
 
     def __init__(self, recipe: Recipe, account: Account) -> None:
         self._recipe, self._account = recipe, account
-        self._pass, self._next, self._sum = -1, 0, 0
+        self._pass, self._next = -1, 0
+        self._written = self._wanted = self._firsts = 0
 
-    def add(self, number: int, count: int, receipts: int) -> None:
-        """Add the receipts of all tasks of `count` batches from number `number` on.
+    def add(self, number: int, count: int, rows: np.ndarray, receipts: int) -> None:
+        """Add `count` batches from number `number` on.
+
+        Args:
+            number: The number of the first.
+            count: How many.
+            rows: ``int64[n]`` or ``[n, k]``, their rows.
+            receipts: What all their tasks have given, in sum.
 
         Raises:
             MultifeedError: If that ends a pass, and it does not come to what it should.
         """
-        passes, place = divmod(number, self._recipe.batches)
+        recipe = self._recipe
+        passes, place = divmod(number, recipe.batches)
         if place == 0:
-            self._pass, self._next, self._sum = passes, 0, 0
+            self._pass, self._next = passes, 0
+            self._written = self._wanted = self._firsts = 0
         if passes != self._pass or place != self._next:
             # This run has begun in the middle of the pass.
             return
         self._next += count
-        self._sum += receipts
-        if self._next < self._recipe.batches:
+        self._written += receipts
+        wanted = receipt(rows)
+        self._wanted += recipe.plan.kinds * wanted
+        self._firsts += wanted if rows.ndim == 1 else receipt(firsts(rows))
+        if self._next < recipe.batches:
             return
-        recipe, count = self._recipe, self._recipe.count
-        left_out = recipe.order(recipe.seed, passes, recipe.samples, count)
-        wanted = recipe.plan.kinds * (receipt_of_all(count) - receipt(left_out))
-        if (self._sum - wanted) % MODULUS:
+        is_other = (self._written - self._wanted) % MODULUS
+        if is_other or not self._is_whole(passes):
             raise MultifeedError(
                 lines(
-                    f"pass {passes} over the samples has not served every row exactly once.",
+                    f"pass {passes} over the samples has not served every row exactly once."
+                    if recipe.slots.proof is not None
+                    else f"pass {passes} over the samples has served other rows than those of its "
+                    "slots.",
                     "This is an error of multifeed, not of yours: please report it, with the "
                     "declaration of the dataset and the loader.",
                 )
             )
         self._account.count(passes=1)
+
+    def _is_whole(self, passes: int) -> bool:
+        """Tell whether the rows of all slots are those of the dataset, where each has one."""
+        slots, seed = self._recipe.slots, self._recipe.seed
+        if slots.proof is None:
+            return True
+        left_out = slots.order(seed, passes, slots.served, slots.count)
+        return (self._firsts + receipt(firsts(left_out)) - slots.proof) % MODULUS == 0

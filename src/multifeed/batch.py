@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from itertools import zip_longest
 from time import perf_counter
@@ -83,8 +84,40 @@ class Plan:
             name: [each for each in mixings if name in each.specs] for name in readers
         }
         self._scratch = Scratch()
+        # How many items rows have at most, where what is beyond is cut off.
+        self._most: Mapping[str, Array] = {}
         self._name_row = name_row
         self._numbered = numbered
+
+    def limited(self, most: Mapping[str, Array]) -> Plan:
+        """Return the same plan, for which a row is bad that has more items than it should.
+
+        Args:
+            most: By padded field, how many each row has at most, ``int64[n]``.
+        """
+        limited = copy(self)
+        limited._most = most
+        return limited
+
+    @property
+    def read(self) -> dict[str, Spec]:
+        """What is read of each row, by field: what costs are counted by."""
+        return self.specs
+
+    @property
+    def augments(self) -> bool:
+        """Whether anything is drawn."""
+        return self.augmentation is not None
+
+    def shoot(self, seed: int, epoch: int, start: int, stop: int, *, draw: int = 0) -> Shot | None:
+        """Return the draws of the slots `start` to `stop`, if anything is drawn."""
+        if self.augmentation is None:
+            return None
+        return self.augmentation.shoot(seed, epoch, start, stop, draw=draw)
+
+    def draws(self, shot: Shot) -> Sequence[Mapping[str, Array]]:
+        """Return the parameters of each transform, ``[n, ...]`` by name."""
+        return shot.draws
 
     @property
     def reads_samples(self) -> bool:
@@ -170,6 +203,8 @@ class Plan:
             found = self._gather(name, reader, rows, values)
             redone = 0 if found is None else found.redone
             meter.add(name, len(rows), copy_s=perf_counter() - begin, redone=redone)
+            if name in self._most and found is not None:
+                self._check_lengths(name, rows, found.lengths)
             if shot is not None and self.augmentation is not None:
                 begin = perf_counter()
                 self.augmentation.apply_columns(name, values, shot, start)
@@ -212,6 +247,8 @@ class Plan:
             places = _slots(buffer, start, stop)
             told = self._read(name, reader, rows[start:stop], places, spent, spot)
             meter.add_all({name: spent})
+            if name in self._most:
+                self._check_lengths(name, rows[start:stop], told)
             if name in self._unmixed:
                 made = Made.told(rows[start:stop], buffer[start:stop], told)
                 self._derive(name, made, out, start, meter, self._unmixed)
@@ -257,6 +294,8 @@ class Plan:
                 told[name].append(each)
         meter.add_all(spent)
         for name, pipeline in augmentation.pipelines.items():
+            if name in self._most:
+                self._check_lengths(name, rows[start:stop], told[name])
             if name in self._derived:
                 frames = [
                     pipeline.frame(each, shot, start + number) for number, each in enumerate(told[name])
@@ -397,6 +436,19 @@ class Plan:
         except _OF_A_SAMPLE as error:
             raise self._explain(error, name, reader.file(row), row) from error
         return told
+
+    def _check_lengths(self, name: str, rows: Array, lengths: Any) -> None:
+        """Raise if one of some rows has more items than it should, of which the last would be lost."""
+        most = self._most[name][rows]
+        beyond = np.flatnonzero(np.asarray(lengths) > most)
+        if beyond.size:
+            place = int(beyond[0])
+            error = BadValue(
+                f"has {int(lengths[place]):,} items, and is in a bucket of up to {int(most[place]):,}",
+                "Correct the column of its length. If the file has changed since, make the loader anew.",
+                row=place,
+            )
+            raise self._explain_row(error, name, rows, counts=True) from error
 
     def _derive(
         self,

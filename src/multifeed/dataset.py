@@ -339,8 +339,8 @@ class Dataset:
 
     def _deal(self, shares: Array, by: str | None, stratify: str | None, seed: int) -> list[Array]:
         """Return the rows of each part; none of them is empty."""
-        groups = None if by is None else self._codes(by)
-        classes = np.zeros(len(self), np.int64) if stratify is None else self._codes(stratify)
+        groups = None if by is None else self.codes(by, "split")[0]
+        classes = np.zeros(len(self), np.int64) if stratify is None else self.codes(stratify, "split")[0]
         parts = split_rows(shares, groups, classes, whole_seed(seed))
         for number, part in enumerate(parts):
             if not len(part):
@@ -531,6 +531,11 @@ class Dataset:
             self._plan = (learned, Plan(readers, self.structure, self._key_of()))
         return self._plan[1]
 
+    def plan_of(self, fields: Mapping[str, Field]) -> Plan:
+        """Return some fields of these rows compiled for reading, as `plan`."""
+        readers = {name: self._bind(name, each, self.family.learned) for name, each in fields.items()}
+        return Plan(readers, Structure(tuple(fields), None, None), self._key_of())
+
     def refused(self) -> dict[int, SampleError]:
         """Return why rows cannot be used of which that can be told from memory; reads no file."""
         found: dict[int, SampleError] = {}
@@ -655,12 +660,20 @@ class Dataset:
             return lambda row: None
         return Keys(self.source, self.key).one
 
-    def _codes(self, name: str) -> Array:
-        """Return a column's values as numbers 0, 1, … in order of appearance."""
+    def codes(self, name: str, purpose: str) -> tuple[Array, list[Any]]:
+        """Return a column's values as numbers 0, 1, … in order of appearance, and what they stand for.
+
+        Args:
+            name: The column.
+            purpose: What is done by its values, as errors call it: ``"split"``.
+
+        Raises:
+            DeclarationError: If there is no such column, it has several values a sample, or it is null.
+        """
         column = self.source.columns[name]
         if isinstance(column, np.ndarray) and column.ndim != 1:
             raise DeclarationError(
-                f"a split is by a column with one value a sample; {name!r} has shape "
+                f"a {purpose} is by a column with one value a sample; {name!r} has shape "
                 f"{column.shape[1:]} a sample."
             )
         values = pc.dictionary_encode(self.source.arrow(name))
@@ -668,13 +681,13 @@ class Dataset:
             row = pc.indices_nonzero(pc.is_null(values))[0].as_py()
             raise DeclarationError(
                 lines(
-                    f"every sample needs a value to split by: {name!r} is null in "
+                    f"every sample needs a value to {purpose} by: {name!r} is null in "
                     f"{values.null_count:,} rows, first in row {row}.",
                     "Fill it in, or leave these rows out with data.select.",
                 )
             )
         codes: Array = values.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        return codes
+        return codes, values.dictionary.to_pylist()
 
     def _refuse_unlike(self, other: Dataset, number: int) -> None:
         """Raise unless another dataset, the `number`-th of those to be joined, is declared alike."""

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from time import perf_counter
@@ -17,7 +18,9 @@ import numpy as np
 
 from multifeed.account import Account
 from multifeed.augment.base import Transform
+from multifeed.balance import Balance, balanced, in_proportion
 from multifeed.batch import Plan, cut
+from multifeed.buckets import BucketBy, Buckets, bucketed
 from multifeed.buffers import Pool, arenas
 from multifeed.dataset import Dataset
 from multifeed.errors import BadSamplesError, DeclarationError, lines
@@ -42,8 +45,10 @@ from multifeed.runs import (
     ThreadRun,
     make_fresh,
 )
-from multifeed.state import Identity
+from multifeed.slots import Slots
+from multifeed.state import Identity, declared
 from multifeed.structure import Structure
+from multifeed.tuples import Tuples
 from multifeed.weights import ClassWeights
 from multifeed.workers.cpus import usable_cpus
 from multifeed.workers.memory import Packed, SharedFile, packed
@@ -83,7 +88,8 @@ class Feed:
     never what it is.
 
     Args:
-        data: The samples, with what they have learned by now: a later `adapt` changes no feed.
+        data: The samples, with what they have learned by now: a later `adapt` changes no feed. A
+            `Dataset`, or `Pairs` or `Triplets` of its rows.
         batch_size: Samples a batch, at least 1.
         shuffle: Serve every epoch in another order, fixed by `seed`: with True, one in which any row may
             come anywhere. ``"block"`` is for data larger than memory: rows are cut, as they stand, into
@@ -92,6 +98,19 @@ class Feed:
             rows further apart meet in a batch, so that rows that are alike and stand together (a table
             sorted by class) come close to each other in every epoch.
         seed: Any integer.
+        balance: A column whose values shall come equally often, or a dict of one column with the share
+            of each of its values: ``{"kind": {"a": 3, "b": 1}}``. An epoch has as many samples as ever;
+            those of rare classes come several times in it, those of frequent ones in one of several
+            epochs. Each comes as often as its share says, rounded down or up, in every epoch, and over
+            the epochs takes its turn. The report tells how often. It takes ``shuffle=True``.
+        sampling: A column of weights: each sample comes in proportion to its own, in the same way.
+        bucket_by: A padded field: samples of similar length share their batches, which are cut to the
+            boundary of their bucket. Of several fields, named in a list and all cut, the longest counts.
+            Lengths are read once, here; or a dict names a column that has them: ``{"notes": "n_words"}``
+            (the name of the column alone does where one field pads). Each sample comes once an epoch;
+            each bucket may have a smaller last batch.
+        buckets: How long the samples of each bucket are at most, from short to long; or how many buckets
+            there are, of as many samples each (4 by default).
         remainder: ``"keep"`` a smaller last batch, ``"drop"`` it, or ``"pad"`` it to `batch_size` with
             copies of its first row, of sample weight 0 (all targets then have sample weights). A weight
             of 0 still counts in a loss's divisor and in unweighted metrics; `rows` and `keys` leave the
@@ -145,11 +164,15 @@ class Feed:
 
     def __init__(
         self,
-        data: Dataset,
+        data: Dataset | Tuples,
         batch_size: int,
         *,
         shuffle: bool | str = False,
         seed: int = 0,
+        balance: Balance | None = None,
+        sampling: str | None = None,
+        bucket_by: BucketBy | None = None,
+        buckets: int | Sequence[int] | None = None,
         remainder: str = "keep",
         class_weight: ClassWeights | None = None,
         augment: Transform | Sequence[Transform] = (),
@@ -177,7 +200,13 @@ class Feed:
             raise DeclarationError(f"max_bad is a share of the samples, 0 to 1; received {max_bad!r}.")
         if timeout_s is not None and not (is_number(timeout_s) and timeout_s > 0):
             raise DeclarationError(f"timeout_s is a number of seconds, or None; received {timeout_s!r}.")
-        if remainder == "drop" and len(data) < batch_size:
+        # Whose rows they are made of.
+        self._dataset = data.data if isinstance(data, Tuples) else data
+        self._account = Account(len(self._dataset), max_bad)
+        policy = Policy(on_error, {} if on_error == "raise" else self._refused())
+        asked = _Asked(shuffle, balance, sampling, bucket_by, buckets)
+        slots = _slots(data, asked, batch_size, policy, drops=remainder == "drop")
+        if not slots.served:
             raise DeclarationError(
                 lines(
                     f"an epoch has at least one batch: {len(data):,} samples are fewer than "
@@ -189,22 +218,21 @@ class Feed:
         self.batch_size = batch_size
         self.seed = seed
         # One that samples are dropped from is smaller, too.
-        pads = remainder == "pad" and (len(data) % batch_size > 0 or on_error == "drop")
-        samples = len(data) - (len(data) % batch_size if remainder == "drop" else 0)
-        self._account = Account(len(data), max_bad)
-        policy = Policy(on_error, {} if on_error == "raise" else self._refused())
+        is_uneven = slots.samples % batch_size > 0 or not slots.is_dense
+        pads = remainder == "pad" and (is_uneven or on_error == "drop")
 
         def recipe() -> Recipe:
             good = data.replaced(policy.known) if policy.known else data
             has_targets = data.structure.targets is not None
             is_weighted = class_weight is not None or ((pads or on_error == "mask") and has_targets)
             if is_weighted:
-                among = np.setdiff1d(np.arange(len(data)), list(policy.known))
+                among = np.setdiff1d(np.arange(len(self._dataset)), list(policy.known))
                 good = good.weighted(class_weight, among=among)
             plan = good.plan(augment)
-            order = _order(shuffle, data, plan)
-            count = len(data)
-            return Recipe(plan, policy, order, count, seed, samples, batch_size, steps_per_epoch, pads)
+            if isinstance(plan, Plan) and slots.cuts:
+                _check_cuts(plan, slots.cuts)
+                plan = plan.limited(slots.most)
+            return Recipe(plan, policy, slots, seed, batch_size, steps_per_epoch, pads)
 
         self._shared: _Shared | None = None
         if processes is None:
@@ -212,9 +240,9 @@ class Feed:
             if _is_worth_a_process(self._recipe):
                 # What cannot be handed over stays with threads.
                 with suppress(DeclarationError):
-                    self._shared = _Shared(data, recipe)
+                    self._shared = _Shared(self._dataset, recipe)
         elif processes:
-            self._shared = _Shared(data, recipe)
+            self._shared = _Shared(self._dataset, recipe)
         else:
             self._recipe = recipe()
         self.processes = 0 if self._shared is None else processes or 1
@@ -233,22 +261,28 @@ class Feed:
             self._pool: Pool | None = None
         else:
             keep_bytes = max(_KEEP_BYTES, (self.prefetch + 4) * batch_bytes)
-            self._pool = Pool(specs, keep_bytes, data.family.free)
+            self._pool = Pool(specs, keep_bytes, self._dataset.family.free)
         # Whether large fields that lie in memory are gathered ahead, on threads. A host that works on
         # while it asks for the next batch has no use for it.
         self.gathers_ahead = True
         self._timeout_s = None if timeout_s is None else float(timeout_s)
         self._crew_tally: crews.Tally | None = None
-        self._meters = [Meter(specs)]
+        read = self._recipe.plan.read
+        self._meters = [Meter(read)]
         self._pieces = Pieces(self._meters, workers_in_all)
         self._crew: Crew | None = None
         self._identity = Identity(
-            data,
-            specs,
+            self._dataset,
+            read,
             order={
                 "batch_size": batch_size,
                 "shuffle": shuffle,
                 "seed": seed,
+                "drawn": declared(data.options) if isinstance(data, Tuples) else None,
+                "balance": declared(balance) if isinstance(balance, Mapping) else balance,
+                "sampling": sampling,
+                "bucket_by": None if bucket_by is None else declared(bucket_by),
+                **slots.told,
                 "remainder": remainder,
                 "steps_per_epoch": steps_per_epoch,
             },
@@ -277,7 +311,22 @@ class Feed:
     @property
     def augments(self) -> bool:
         """Whether its samples are changed at random."""
-        return self._recipe.plan.augmentation is not None
+        return self._recipe.plan.augments
+
+    @property
+    def varying(self) -> frozenset[str]:
+        """The names whose first axis is longer in some batches than in others."""
+        slots = self._recipe.slots
+        several = isinstance(slots, Buckets) and len(slots.boundaries) > 1
+        return frozenset(slots.cuts if several else ())
+
+    def unlike(self, index: int) -> Batch:
+        """Return one of two batches that differ in length if any do, by 0 or 1."""
+        recipe = self._recipe
+        lengths = recipe.slots.lengths(self.seed, 0, np.arange(recipe.batches))
+        others = np.flatnonzero(lengths != lengths[0])
+        number = int(others[0]) if index and others.size else 0
+        return make_fresh(recipe, number, fatal=self._fatal()).packed(recipe, self._spare())
 
     @property
     def drops(self) -> bool:
@@ -310,20 +359,25 @@ class Feed:
     def rows(self, epoch: int, step: int) -> Array:
         """Return the row numbers, ``int64[n]`` into ``data.rows``, that make a batch, in its order.
 
+        Of samples that are made of k rows, as `Pairs` are, ``int64[n, k]``.
+
         Copies that pad a batch are not among them, nor are samples that are dropped from it: with
         ``on_error="drop"`` the batch is read to see which these are. Those that are masked are.
         """
         rows = self.slots(epoch, step)
         if not self.drops:
             return rows
-        return np.delete(rows, self._left_out(epoch, step))
+        return np.delete(rows, self._left_out(epoch, step), axis=0)
 
     def slots(self, epoch: int, step: int) -> Array:
-        """Return the rows, ``int64[n]``, of all slots of a batch, whether they can be used or not."""
+        """Return the rows of all slots of a batch, as `rows`, whether they can be used or not."""
         return self._recipe.rows(self._recipe.batch_number(*self._checked(epoch, step)))
 
     def keys(self, epoch: int, step: int) -> list[Any]:
-        """Return the keys of the samples that make a batch, in its order; row numbers if none."""
+        """Return the keys of the samples that make a batch, in its order; row numbers if none.
+
+        Of samples that are made of several rows, tuples of their keys.
+        """
         return self.data.keys(self.rows(epoch, step))
 
     def __iter__(self) -> Iterator[Batch]:
@@ -452,7 +506,8 @@ class Feed:
         is_cut = recipe.policy.on_error == "raise"
         made = self._made(epoch, step, draw=draw, count=count if is_cut else None)
         left = made.mend(recipe, self._spare(draw))
-        return recipe.plan.structure.pack(cut(made.buffers, left if count is None else min(left, count)))
+        kept = cut(made.buffers, left if count is None else min(left, count))
+        return recipe.packed(made.number, kept)
 
     def draws(self, epoch: int, step: int) -> list[dict[str, Array]]:
         """Return the parameters that each transform of a batch was given, ``[n, ...]`` by name.
@@ -467,7 +522,7 @@ class Feed:
         left_out = self._left_out(epoch, step) if self.drops else []
         return [
             {name: np.delete(values, left_out, axis=0) for name, values in each.items()}
-            for each in shot.draws
+            for each in self._recipe.plan.draws(shot)
         ]
 
     def report(self) -> FeedReport:
@@ -485,7 +540,8 @@ class Feed:
             recomputed=0 if self._crew_tally is None else self._crew_tally.recomputed,
             restarts=0 if self._crew_tally is None else self._crew_tally.restarts,
             bad=self._account.bad,
-            rows=len(self.data),
+            rows=len(self._dataset),
+            accounting=recipe.slots.accounting,
             waited_s=waited_s,
             worked_s=worked_s,
             workers=self.workers * max(1, self.processes) if recipe.plan.reads_samples else 0,
@@ -550,10 +606,10 @@ class Feed:
 
     def _refused(self) -> dict[int, BadSample]:
         """Return those samples whose values in memory cannot be used, by row; files are not read."""
-        found = {row: BadSample.of(error, row) for row, error in self.data.refused().items()}
+        found = {row: BadSample.of(error, row) for row, error in self._dataset.refused().items()}
         if found:
             self._account.note(found.values())
-            if len(found) == len(self.data):
+            if len(found) == len(self._dataset):
                 raise BadSamplesError("no sample of this dataset can be used.", [*found.values()])
         return found
 
@@ -651,7 +707,7 @@ class Feed:
             if self._crew is None or self._crew.is_closed:
                 self._settle()
                 plan = shared.recipe.plan
-                names = plan.specs
+                names = plan.read
                 self._crew_tally = self._crew_tally or Tally()
                 self._crew = Crew(
                     shared.program,
@@ -781,8 +837,8 @@ def _is_worth_a_process(recipe: Recipe) -> bool:
     1.02 times beside a process, which takes a third of a second to start.
     """
     plan = recipe.plan
-    in_memory = recipe.samples * plan.gathered_row_bytes
-    is_long = recipe.samples >= _WORTH_A_PROCESS
+    in_memory = recipe.slots.samples * plan.gathered_row_bytes
+    is_long = recipe.slots.samples >= _WORTH_A_PROCESS
     return os.name == "posix" and plan.reads_samples and is_long and in_memory <= _WORTH_A_COPY
 
 
@@ -794,10 +850,135 @@ def _sum(read: Sequence[Mapping[str, Spent]]) -> dict[str, Spent]:
     return total
 
 
-def _order(shuffle: bool | str, data: Dataset, plan: Plan) -> Order:
+@dataclass(frozen=True)
+class _Asked:
+    """The options that say which samples an epoch has, and in which order, as those of `Feed`."""
+
+    shuffle: bool | str
+    balance: Balance | None
+    sampling: str | None
+    bucket_by: BucketBy | None
+    buckets: int | Sequence[int] | None
+
+    @property
+    def special(self) -> list[str]:
+        """Those that ask for something other than each sample once, in any batch."""
+        names = ("balance", "sampling", "bucket_by")
+        return [name for name in names if getattr(self, name) is not None]
+
+
+def _slots(
+    data: Dataset | Tuples, asked: _Asked, batch_size: int, policy: Policy, *, drops: bool
+) -> Slots:
+    """Return what a pass goes through, having seen that the options go together."""
+    if isinstance(data, Tuples):
+        _check_tuples(data, asked)
+        return data.slots(batch_size, shuffles=bool(asked.shuffle), drops=drops)
+    _check_asked(asked)
+    if asked.balance is not None:
+        return balanced(data, asked.balance, batch_size, drops=drops)
+    if asked.sampling is not None:
+        return in_proportion(data, asked.sampling, batch_size, drops=drops)
+    if asked.bucket_by is not None:
+        return bucketed(
+            data.replaced(policy.known) if policy.known else data,
+            asked.bucket_by,
+            asked.buckets,
+            batch_size,
+            shuffles=bool(asked.shuffle),
+            drops=drops,
+            on_error=policy.on_error,
+        )
+    return Slots.of(_order(asked.shuffle, data), len(data), batch_size, drops=drops)
+
+
+def _check_asked(asked: _Asked) -> None:
+    """Raise unless the options go together."""
+    special = asked.special
+    if special == ["balance", "sampling"]:
+        raise DeclarationError(
+            "balance= and sampling= both say how often a sample comes: pass one of them."
+        )
+    if len(special) > 1:
+        raise DeclarationError(
+            lines(
+                f"buckets have each sample once an epoch, {special[0]}= has some more often.",
+                'Pass one of them; class_weight={...: "balanced"} goes with bucket_by=.',
+            )
+        )
+    if asked.buckets is not None and asked.bucket_by is None:
+        raise DeclarationError(
+            lines(
+                f"buckets= are of lengths, and nothing says whose; received buckets={asked.buckets!r}.",
+                "Pass bucket_by=, the name of a padded field.",
+            )
+        )
+    if special == ["bucket_by"]:
+        if asked.shuffle == "block":
+            raise DeclarationError(
+                lines(
+                    "a bucket has rows from anywhere, so they are never read in blocks; received "
+                    "shuffle='block'.",
+                    "Pass shuffle=True; mf.cache makes rows quick to read in any order.",
+                )
+            )
+    elif special and asked.shuffle is not True:
+        raise DeclarationError(
+            lines(
+                f"{special[0]}= draws the samples of each epoch anew, so they are shuffled; received "
+                f"shuffle={asked.shuffle!r}.",
+                f"Pass shuffle=True. To evaluate, leave {special[0]}= out: each sample then comes once.",
+            )
+        )
+
+
+def _check_cuts(plan: Plan, cuts: Mapping[str, str]) -> None:
+    """Raise if fields that are cut are mixed."""
+    for mixing in () if plan.augmentation is None else plan.augmentation.mixings:
+        for name in mixing.specs:
+            if name in cuts:
+                raise DeclarationError(
+                    lines(
+                        f"a batch of a bucket is as long as its samples; {name!r} is mixed with others, "
+                        "which may be longer.",
+                        "Leave bucket_by= out, or do not mix it.",
+                    )
+                )
+
+
+def _check_tuples(data: Tuples, asked: _Asked) -> None:
+    """Raise if samples of several rows cannot be ordered so."""
+    kind = type(data).__name__
+    if "bucket_by" in asked.special:
+        raise DeclarationError(
+            lines(
+                f"a bucket is of samples of one length; {kind} have one for each of their rows.",
+                "Leave bucket_by= out.",
+            )
+        )
+    if asked.special:
+        name = asked.special[0]
+        raise DeclarationError(
+            lines(
+                f"{kind} say themselves which rows are drawn; {name}= says another thing.",
+                f"Leave {name}= out."
+                + (" The share of positive pairs is positive=." if kind == "Pairs" else ""),
+            )
+        )
+    if asked.shuffle == "block":
+        raise DeclarationError(
+            lines(
+                f"{kind} have partners anywhere in the dataset, so their rows are never read in blocks.",
+                "Pass shuffle=True; mf.cache makes rows quick to read in any order.",
+            )
+        )
+
+
+def _order(shuffle: bool | str, data: Dataset) -> Order:
     if shuffle == "block":
         # Of the fields alone: neither a cache nor weights may make another order.
-        row_bytes = sum(plan.specs[name].nbytes for name in data.fields)
+        specs = data.structure.unpack(data.spec)
+        row_bytes = sum(specs[name].nbytes for name in data.fields)
         return blocked(len(data), max(1, _BLOCK_BYTES // max(1, row_bytes)))
     return shuffled(len(data)) if shuffle else sequential(len(data))
 

@@ -123,6 +123,59 @@ def blocked(count: int, block: int, window: int = WINDOW) -> Order:
     return rows
 
 
+def drawn(rows: NDArray[np.int64], edges: NDArray[np.float64]) -> Order:
+    """Return an order in which each row comes in proportion to its share, as evenly as can be.
+
+    The shares lie side by side on a line as long as the epoch. Its slots are points on it, one apart
+    from each other, and a slot holds the row on whose share it lies ("systematic sampling"): a share of
+    2.3 has two or three of them, one of 0.2 none or one, whatever the epoch. From each epoch to the next
+    all points move on by the golden ratio, the number that is furthest from all fractions: over the
+    epochs a share is hit as often as it is long, and never waits for more than thrice the inverse of its
+    length. Which point is which slot is shuffled.
+
+    Args:
+        rows: ``int64[m]``, the rows, in the order in which their shares lie on the line.
+        edges: ``float64[m]``, where the share of each ends. The last is the number of slots.
+
+    Example:
+        >>> rows = drawn(np.array([0, 1]), np.array([3.0, 4.0]))
+        >>> sorted(rows(0, 0, 0, 4).tolist())
+        [0, 0, 0, 1]
+    """
+    count = round(float(edges[-1])) if len(edges) else 0
+    shuffle = shuffled(count)
+
+    def order(seed: int, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
+        # In the middle between two multiples of 2^-20, so that the rounding of edges decides nothing.
+        part = (_round_keys(seed, 0, 1)[0] + epoch * _GOLDEN & _MASK) >> 44
+        points = shuffle(seed, epoch, start, stop) + (part + 0.5) / (1 << 20)
+        found: NDArray[np.int64] = rows[np.searchsorted(edges, points, side="right")]
+        return found
+
+    return order
+
+
+def permuted(
+    places: NDArray[np.int64], count: int, seed: int, epoch: int, stream: int
+) -> NDArray[np.int64]:
+    """Return where a permutation of ``range(count)`` sends places; another for each stream.
+
+    Args:
+        places: ``int64[n]``, 0 … count - 1.
+        count: Of how many.
+        seed: Any integer.
+        epoch: 0 or more.
+        stream: 0 or more.
+    """
+    keys = _round_keys(mixed_seed(seed, stream), epoch, _rounds(count))
+    return _permuted(places.view(np.uint64), keys, count).view(np.int64)
+
+
+def mixed_seed(seed: int, stream: int) -> int:
+    """Return a seed of its own for each stream, 0 or more; for stream 0 the seed itself."""
+    return _mix(_mix(seed & _MASK) ^ stream * _MIX_1 & _MASK) if stream else seed
+
+
 # A key for all cells, or one for each.
 _Key = int | NDArray[np.uint64]
 

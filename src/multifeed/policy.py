@@ -90,7 +90,7 @@ class Policy:
 
         Args:
             fill: Fills the slots from one to another, which is excluded.
-            rows: ``int64[n]``, the rows of all slots.
+            rows: ``int64[n]`` or ``[n, k]``, the rows of all slots.
             start: The first slot.
             stop: The slot after the last.
 
@@ -104,7 +104,7 @@ class Policy:
             if not self.bears(error):
                 raise
             if stop - start == 1:
-                return {start: BadSample.of(error, int(rows[start]))}
+                return {start: BadSample.of(error, int(rows[start].flat[0]))}
         # One by one: what is wrong with one sample must not cost others.
         bad: BadSlots = {}
         for slot in range(start, stop):
@@ -112,11 +112,12 @@ class Policy:
         return bad
 
     def known_in(self, rows: np.ndarray) -> BadSlots:
-        """Return those slots whose `rows`, ``int64[n]``, are known to be bad."""
+        """Return those slots of which a row, of ``int64[n]`` or ``[n, k]``, is known to be bad."""
         known = self.known
         if not known:
             return {}
-        return {slot: known[row] for slot, row in enumerate(rows.tolist()) if row in known}
+        each = enumerate(rows.reshape(len(rows), -1).tolist())
+        return {slot: known[row] for slot, of_slot in each for row in of_slot[::-1] if row in known}
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -11,12 +11,18 @@ _FACTOR = 0x9E3779B97F4A7C15
 
 
 def receipt(rows: np.ndarray) -> int:
-    """Return what rows, ``int64[n]``, come to in any order: 0 to 2^62 - 1.
+    """Return what rows, ``int64[n]`` or ``[n, k]``, come to in any order: 0 to 2^62 - 1.
 
     Of different rows it is the same once in 2^62 times, unless sum and sum of squares are the same.
     """
+    rows = rows.ravel()
     # NumPy's sums are modulo 2^64, of which the modulus is a divisor.
     return _receipt(len(rows), int(rows.sum()), int(rows.dot(rows)))
+
+
+def firsts(rows: np.ndarray) -> np.ndarray:
+    """Return the first row of each slot, ``int64[n]``, of ``int64[n]`` or ``[n, k]``."""
+    return rows if rows.ndim == 1 else rows[:, 0]
 
 
 def receipt_of_all(count: int) -> int:

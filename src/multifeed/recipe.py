@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from multifeed.augment.pipeline import Shot
 from multifeed.batch import Buffers, Plan, chunks, cut
+from multifeed.branches import TuplePlan
 from multifeed.meter import Meter
-from multifeed.order import Order
 from multifeed.policy import BadSlots, Policy
 from multifeed.receipt import receipt
+from multifeed.slots import Slots
 from multifeed.spot import Spot
 from multifeed.structure import flat
 
@@ -40,21 +40,17 @@ class Recipe:
     Args:
         plan: What each field does.
         policy: What becomes of samples that cannot be used.
-        order: Which rows stand in which slots.
-        count: Rows of the dataset.
+        slots: What a pass over the samples goes through.
         seed: The feed's seed.
-        samples: Slots of a pass over the samples.
         batch_size: Samples a batch.
         steps_per_epoch: Batches an epoch, where that is not one pass over the samples.
         pads: Whether a smaller batch is filled up.
     """
 
-    plan: Plan
+    plan: Plan | TuplePlan
     policy: Policy
-    order: Order
-    count: int
+    slots: Slots
     seed: int
-    samples: int
     batch_size: int
     steps_per_epoch: int | None
     pads: bool
@@ -62,7 +58,7 @@ class Recipe:
     @property
     def batches(self) -> int:
         """Batches in one pass over the samples."""
-        return -(-self.samples // self.batch_size)
+        return -(-self.slots.served // self.batch_size)
 
     @property
     def steps(self) -> int:
@@ -77,24 +73,30 @@ class Recipe:
         """Return how many samples `count` batches from number `number` on have."""
         passes, place = divmod(number, self.batches)
         last_pass, last_place = divmod(number + count, self.batches)
-        return (last_pass - passes) * self.samples + (last_place - place) * self.batch_size
+        before, after = self._samples_before(passes, place), self._samples_before(last_pass, last_place)
+        return (last_pass - passes) * self.slots.samples + after - before
 
-    def slots(self, place: int, count: int = 1) -> tuple[int, int]:
+    def _samples_before(self, passes: int, place: int) -> int:
+        """Return how many samples the batches of a pass have that stand before one of them."""
+        slots = place * self.batch_size
+        if self.slots.is_dense:
+            return slots
+        return len(self.slots.order(self.seed, passes, 0, slots))
+
+    def run(self, place: int, count: int = 1) -> tuple[int, int]:
         """Return the slots (start, stop) of some consecutive batches of a pass."""
         start = place * self.batch_size
-        return start, min(start + count * self.batch_size, self.samples)
+        return start, min(start + count * self.batch_size, self.slots.served)
 
     def rows(self, number: int) -> Array:
-        """Return the rows of a batch, ``int64[n]``."""
+        """Return the rows of a batch, ``int64[n]``, or ``[n, k]`` where a sample is of k rows."""
         passes, place = divmod(number, self.batches)
-        return self.order(self.seed, passes, *self.slots(place))
+        return self.slots.order(self.seed, passes, *self.run(place))
 
-    def shot(self, number: int, count: int = 1, *, draw: int = 0) -> Shot | None:
-        """Return the draws of some consecutive batches of a pass, if anything is drawn."""
-        if self.plan.augmentation is None:
-            return None
+    def shot(self, number: int, count: int = 1, *, draw: int = 0) -> Any:
+        """Return the draws of some consecutive batches of a pass, as its plan has them."""
         passes, place = divmod(number, self.batches)
-        return self.plan.augmentation.shoot(self.seed, passes, *self.slots(place, count), draw=draw)
+        return self.plan.shoot(self.seed, passes, *self.run(place, count), draw=draw)
 
     def are_of_one_pass(self, number: int, other: int) -> bool:
         """Tell whether two batches are of one pass over the samples."""
@@ -118,6 +120,16 @@ class Recipe:
             for name in self._weights:
                 buffers[name][count:stop] = 0.0
         return cut(buffers, stop)
+
+    def packed(self, number: int, buffers: Buffers) -> tuple[Any, ...]:
+        """Return what has been written of a batch in its structure; in buckets, cut to their length."""
+        if not self.slots.cuts:
+            return self.plan.structure.pack(buffers)
+        passes, place = divmod(number, self.batches)
+        length = int(self.slots.lengths(self.seed, passes, np.array([place]))[0])
+        cuts = {"post": slice(length), "pre": slice(-length, None)}
+        cut_off = {name: buffers[name][:, cuts[end]] for name, end in self.slots.cuts.items()}
+        return self.plan.structure.pack(buffers | cut_off)
 
     @property
     def _weights(self) -> list[str]:
@@ -176,11 +188,13 @@ class RowsInBlocks:
         """Return the rows of up to `count` consecutive batches of one pass, ``int64[n]``."""
         recipe = self._recipe
         passes, place = divmod(number, recipe.batches)
-        start, stop = recipe.slots(place, count)
+        start, stop = recipe.run(place, count)
+        if not recipe.slots.is_dense:
+            return recipe.slots.order(recipe.seed, passes, start, stop)
         offset = start - self._start
         if passes != self._pass or offset < 0 or stop > self._start + len(self._block):
-            end = min(max(stop, start + _ORDER_BLOCK), recipe.samples)
-            self._block = recipe.order(recipe.seed, passes, start, end)
+            end = min(max(stop, start + _ORDER_BLOCK), recipe.slots.served)
+            self._block = recipe.slots.order(recipe.seed, passes, start, end)
             self._pass, self._start, offset = passes, start, 0
         return self._block[offset : offset + stop - start]
 

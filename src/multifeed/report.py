@@ -46,11 +46,13 @@ class FeedReport:
         masked: Such slots that hold a copy of another sample, of weight 0.
         padded: Rows that were added to fill batches up.
         passes: Whole passes over the samples that were served in one go; of each of them it was proven
-            that every row was made exactly once, or is among the dropped or masked.
+            that every row was made exactly once, or as often as the `accounting` has it, or is among the
+            dropped or masked.
         recomputed: Batches that were made again, in part or whole, since a worker process had ended.
         restarts: Worker processes that were started in the place of one that had ended.
         bad: The samples that could not be used, each once, in the order in which they were found.
         rows: Rows of the dataset.
+        accounting: How often an epoch has which samples, line by line, where that is not each once.
 
     Example:
         >>> import multifeed as mf
@@ -77,6 +79,7 @@ class FeedReport:
     restarts: int = 0
     bad: tuple[BadSample, ...] = ()
     rows: int = 0
+    accounting: tuple[str, ...] = ()
 
     @property
     def good_rows(self) -> np.ndarray:
@@ -186,5 +189,5 @@ class FeedReport:
         counts["workers started anew"] = self.restarts
         seldom = [f"{count:,} {name}" for name, count in counts.items() if count]
         bad = [f"{len(self.bad):,} of {self.rows:,} samples cannot be used:", *listed(self.bad)]
-        told = [", ".join(seldom), "\n  ".join(bad) if self.bad else "", self.advice()]
+        told = [*self.accounting, ", ".join(seldom), "\n  ".join(bad) if self.bad else "", self.advice()]
         return "\n".join([head, *aligned(table), *filter(None, told)])

@@ -104,7 +104,7 @@ class Run(ABC):
 
     def _handed_over(self, made: Made) -> Batch:
         """Return a batch as it is handed over, having noted what has become of its samples."""
-        self._ledger.add(made.number, 1, made.receipts)
+        self._ledger.add(made.number, 1, made.rows, made.receipts)
         return made.packed(self._recipe, self._spare, self._account)
 
     def _spare(self, number: int) -> Buffers:
@@ -164,7 +164,7 @@ class Made:
         padded = recipe.padded(count)
         if account is not None and padded > count:
             account.count(padded=padded - count)
-        return recipe.plan.structure.pack(recipe.pad(self.buffers, count))
+        return recipe.packed(self.number, recipe.pad(self.buffers, count))
 
     def left_out(self, recipe: Recipe) -> BadSlots:
         """Return the slots whose samples cannot be used."""
@@ -233,7 +233,7 @@ def make_fresh(
     """Return a batch, or the first `count` slots of it, made here and now in memory of its own."""
     rows = recipe.rows(number)[:count]
     buffers = allocate(recipe.padded(len(rows)), recipe.plan.specs)
-    return make(recipe, number, rows, buffers, Meter(recipe.plan.specs), draw=draw, fatal=fatal)
+    return make(recipe, number, rows, buffers, Meter(recipe.plan.read), draw=draw, fatal=fatal)
 
 
 class Spares:
@@ -289,7 +289,9 @@ class ColumnRun(Run):
         self._rows = RowsInBlocks(recipe)
         row_bytes = max(1, recipe.plan.row_bytes)
         rows_at_once = min(_GATHER_ROWS, _GATHER_BYTES // row_bytes)
-        self._batches_at_once = max(1, min(rows_at_once // recipe.batch_size, recipe.batches))
+        at_once = max(1, min(rows_at_once // recipe.batch_size, recipe.batches))
+        # Where batches are cut, each has a length of its own.
+        self._batches_at_once = 1 if recipe.slots.cuts else at_once
         # A number stands for the batch that is to be cut out of the block: samples cannot be used.
         self._ready: deque[Batch | int] = deque()
         self._block: _Block | None = None
@@ -334,7 +336,7 @@ class ColumnRun(Run):
         if not is_full:
             buffers = recipe.pad(buffers, len(rows))
         if self._batches_at_once == 1:
-            self._ready.append(recipe.plan.structure.pack(buffers))
+            self._ready.append(recipe.packed(first, buffers))
             return
         starts = range(0, len(rows), size)
         views = {
@@ -354,7 +356,7 @@ class ColumnRun(Run):
     def _count(self) -> None:
         """Count the batches that were gathered together, which have been handed over by now."""
         block, self._block = cast(_Block, self._block), None
-        self._ledger.add(block.first, block.count, receipt(block.rows))
+        self._ledger.add(block.first, block.count, block.rows, receipt(block.rows))
         if not block.buffers:
             padded = self._recipe.padded(len(block.rows)) - len(block.rows)
             self._account.count(padded=padded)
@@ -641,7 +643,7 @@ class BatchProgram:
 
         # The process is ours, and its threads are all the cores that it shall use.
         cv2.setNumThreads(1)
-        return _Maker(self, memory, Meter(self.recipe.plan.specs, notes))
+        return _Maker(self, memory, Meter(self.recipe.plan.read, notes))
 
 
 class _Maker:

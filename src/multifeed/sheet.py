@@ -62,6 +62,7 @@ from multifeed.fields.shared import at_least
 from multifeed.fields.video import Video
 from multifeed.spec import Spec
 from multifeed.structure import WEIGHT, flat
+from multifeed.tuples import Tuples
 
 Array = np.ndarray[Any, Any]
 
@@ -151,7 +152,7 @@ def _checked_path(path: str | os.PathLike[str]) -> Path:
 
 def _feed_of(loader: Any, samples: int) -> Feed:
     """Return what has the batches: a loader's feed, a feed, or one made of a dataset's first rows."""
-    if isinstance(loader, Dataset):
+    if isinstance(loader, Dataset | Tuples):
         return Feed(loader, min(samples, len(loader)))
     feed = getattr(loader, "feed", loader)
     if not isinstance(feed, Feed):
@@ -174,7 +175,8 @@ def _read(
             piece = np.stack([values[name] for values in several])
             pieces.setdefault(name, []).append(piece)
         step += 1
-        if len(keys) >= count or step >= len(feed):
+        # Batches of other lengths do not go below each other.
+        if len(keys) >= count or step >= len(feed) or feed.varying:
             return keys, {name: np.concatenate(each, axis=1) for name, each in pieces.items()}
 
 
@@ -203,7 +205,7 @@ class _Exhibit:
 
     name: str
     role: str
-    data: Dataset
+    data: Dataset | Tuples
     declared: Field | None
     learned: Learned | None
     values: Array
@@ -251,7 +253,7 @@ class _Drawing:
     over: tuple[_Exhibit, ...] = ()
 
 
-def _exhibits(data: Dataset, values: dict[str, Array]) -> list[_Exhibit]:
+def _exhibits(data: Dataset | Tuples, values: dict[str, Array]) -> list[_Exhibit]:
     inputs = flat(data.structure.inputs)
     exhibits = []
     for name, each in values.items():
@@ -550,8 +552,10 @@ def _columns(keys: Sequence[Any], exhibits: Sequence[_Exhibit], draws: int, wher
 
 
 def _key_column(keys: Sequence[Any], where: str) -> _Column:
-    has_keys = isinstance(keys[0], str)
-    cells = [paragraphs([Said(str(key))], _KEY_WIDTH, most=4) for key in keys]
+    # Of samples of several rows, one for each.
+    several = [key if isinstance(key, tuple) else (key,) for key in keys]
+    has_keys = isinstance(several[0][0], str)
+    cells = [paragraphs([Said(str(each)) for each in key], _KEY_WIDTH, most=4) for key in several]
     said = [Said("sample", GREY, SMALL), Said("key" if has_keys else "row", size=LARGE)]
     return _Column(paragraphs([*said, Said(where, GREY, SMALL)]), cells)
 

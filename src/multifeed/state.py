@@ -47,7 +47,8 @@ class Identity:
     Args:
         data: The samples.
         specs: What each field yields.
-        order: The options that decide which batch stands at a position; JSON can hold them.
+        order: The options that decide which batch stands at a position; JSON can hold them, but for
+            arrays, of which digests are told.
         class_weight: The weights of classes, as they were declared.
         augment: The transforms.
     """
@@ -154,7 +155,10 @@ class Identity:
     def _told(self) -> dict[str, Any]:
         parts = self._parts()
         return {
-            "order": dict(self._order),
+            "order": {
+                name: _digest_of_array(value) if isinstance(value, np.ndarray) else value
+                for name, value in self._order.items()
+            },
             "samples": len(self._data),
             "keys": _digest_of_keys(self._data),
             "declared": _digest(json.dumps(parts, sort_keys=True)),
@@ -228,6 +232,12 @@ def _digest(text: str) -> str:
     into.update(text.encode())
     found: str = into.hexdigest()
     return found[:16]
+
+
+def _digest_of_array(values: np.ndarray) -> str:
+    into = new_hash()
+    into.update(np.ascontiguousarray(values))
+    return f"#{into.hexdigest()[:16]}"
 
 
 def _shortened(parts: Mapping[str, str]) -> dict[str, str]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import keras
 
 from multifeed.dataset import Dataset
 from multifeed.errors import DeclarationError, ModelError, NotAdaptedError
+from multifeed.feed import Feed
 from multifeed.fields.category import Category
+from multifeed.keras.loader import Loader
 from multifeed.keras.sides import misfit, model_inputs, model_outputs, paired, specs_of
 from multifeed.spec import Spec, fits
 from multifeed.structure import pack
+from multifeed.tuples import Tuples
 
 # Layers that fail on TensorFlow where integers reach them; a test calls each of them. Dense, recurrent
 # and most normalization layers cast for themselves; Activation depends on its function.
@@ -35,11 +39,13 @@ _FLOAT_ONLY = tuple(
 )
 
 
-def inputs(data: Dataset) -> Any:
+def inputs(data: Dataset | Tuples | Loader) -> Any:
     """Make the `keras.Input` of every input of a dataset, in the structure of its inputs.
 
     Args:
-        data: A dataset whose shapes are known (adapt it first, where one-hot categories are learned).
+        data: A dataset whose shapes are known (adapt it first, where one-hot categories are learned), or
+            `Pairs` or `Triplets` of its rows. Of a `Loader` with ``bucket_by=``, pass the loader: its
+            batches have several lengths, so that axis is None.
 
     Returns:
         One `keras.KerasTensor`, or a tuple or dict of them, with the name, shape and dtype of the field.
@@ -50,29 +56,35 @@ def inputs(data: Dataset) -> Any:
         >>> inputs(data)["x"].shape
         (None, 1)
     """
-    _check_dataset("inputs", data)
+    data, varying = _dataset_of("inputs", data)
     specs = specs_of(data.structure.inputs, data.spec[0])
     made = {
-        name: keras.Input(shape=spec.shape, dtype=spec.dtype, name=name) for name, spec in specs.items()
+        name: keras.Input(
+            shape=(None, *spec.shape[1:]) if name in varying else spec.shape,
+            dtype=spec.dtype,
+            name=name,
+        )
+        for name, spec in specs.items()
     }
     return pack(data.structure.inputs, made)
 
 
-def _check_dataset(function: str, data: object) -> None:
-    if not isinstance(data, Dataset):
-        has_data = isinstance(getattr(data, "data", None), Dataset)
-        raise DeclarationError(
-            f"mf.{function} takes a dataset; received {type(data).__name__}."
-            + ("\n  Pass its data: loader.data." if has_data else "")
-        )
+def _dataset_of(function: str, data: Any) -> tuple[Dataset | Tuples, Collection[str]]:
+    """Return the samples, and the names that come in several lengths where a loader says so."""
+    feed = getattr(data, "feed", data)
+    if isinstance(feed, Feed):
+        return feed.data, feed.varying
+    if not isinstance(data, Dataset | Tuples):
+        raise DeclarationError(f"mf.{function} takes a dataset; received {type(data).__name__}.")
+    return data, ()
 
 
-def check_model(model: keras.Model, data: Dataset) -> None:
+def check_model(model: keras.Model, data: Dataset | Tuples | Loader) -> None:
     """Say whether a model takes and returns what a dataset yields; reads no file.
 
     Args:
         model: A model whose inputs are declared (functional or sequential with an `Input`).
-        data: The dataset it is to be trained on.
+        data: The dataset it is to be trained on, `Pairs` or `Triplets` of it, or a `Loader` of these.
 
     Raises:
         ModelError: With every mismatch of name, structure, shape and dtype at once.
@@ -83,28 +95,41 @@ def check_model(model: keras.Model, data: Dataset) -> None:
         >>> x = inputs(data)
         >>> check_model(keras.Model(x, keras.layers.Dense(1)(x)), data)
     """
-    _check_dataset("check_model", data)
+    data, varying = _dataset_of("check_model", data)
     if not getattr(model, "inputs", None):
         raise ModelError(
             f"{model.name!r} declares no inputs, so they cannot be compared.\n  "
             "Build it functionally: keras.Model(inputs, outputs) with inputs = mf.inputs(data)."
         )
-    problems = _input_problems(model, data) + _target_problems(model, data)
+    problems = _input_problems(model, data, varying) + _target_problems(model, data, varying)
     if problems:
         raise misfit(model, problems)
 
 
-def _input_problems(model: keras.Model, data: Dataset) -> list[str]:
+def _input_problems(model: keras.Model, data: Dataset | Tuples, varying: Collection[str]) -> list[str]:
     names = data.structure.inputs
     specs = specs_of(names, data.spec[0])
     side = model_inputs(model)
     pairs, problems = paired("input", names, specs, side)
     for name, label in pairs:
         problems += _input_mismatch(name, specs[name], label, side.tensors[label], model)
+        if name in varying:
+            problems += _fixed("input", name, specs[name], side.tensors[label])
     return problems
 
 
-def _target_problems(model: keras.Model, data: Dataset) -> list[str]:
+def _fixed(noun: str, name: str, spec: Spec, tensor: Any) -> list[str]:
+    """Tell that a model has one length for what comes in several."""
+    shape = tuple(tensor.shape[1:])
+    if not shape or shape[0] is None:
+        return []
+    return [
+        f"{noun} {name!r} comes in several lengths, up to {spec.shape[0]:,}; the model has {shape}. "
+        "Build it from mf.inputs(loader)."
+    ]
+
+
+def _target_problems(model: keras.Model, data: Dataset | Tuples, varying: Collection[str]) -> list[str]:
     names = data.structure.targets
     if names is None:
         return []
@@ -113,6 +138,8 @@ def _target_problems(model: keras.Model, data: Dataset) -> list[str]:
     pairs, problems = paired("target", names, specs, side)
     for name, label in pairs:
         problems += target_mismatch(data, name, specs[name], side.tensors[label])
+        if name in varying:
+            problems += _fixed("target", name, specs[name], side.tensors[label])
     return problems
 
 
@@ -164,7 +191,7 @@ def _consumes(layer: keras.Layer, tensor: Any) -> bool:
     )
 
 
-def target_mismatch(data: Dataset, name: str, spec: Spec, tensor: Any) -> list[str]:
+def target_mismatch(data: Dataset | Tuples, name: str, spec: Spec, tensor: Any) -> list[str]:
     """Tell why a model's output, or an array of its values, cannot be that of a target."""
     shape = tuple(tensor.shape[1:])
     field = data.fields[name]

@@ -13,10 +13,13 @@ import keras
 import numpy as np
 
 from multifeed.augment.base import Transform
+from multifeed.balance import Balance
+from multifeed.buckets import BucketBy
 from multifeed.dataset import Dataset
 from multifeed.feed import Feed
 from multifeed.report import FeedReport
 from multifeed.runs import Batch
+from multifeed.tuples import Tuples
 from multifeed.weights import ClassWeights
 
 # Seconds of waiting in an epoch below which nobody needs advice.
@@ -56,11 +59,15 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __init__(
         self,
-        data: Dataset,
+        data: Dataset | Tuples,
         batch_size: int,
         *,
         shuffle: bool | str = False,
         seed: int = 0,
+        balance: Balance | None = None,
+        sampling: str | None = None,
+        bucket_by: BucketBy | None = None,
+        buckets: int | Sequence[int] | None = None,
         remainder: str = "keep",
         class_weight: ClassWeights | None = None,
         augment: Transform | Sequence[Transform] = (),
@@ -80,6 +87,10 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
             batch_size,
             shuffle=shuffle,
             seed=seed,
+            balance=balance,
+            sampling=sampling,
+            bucket_by=bucket_by,
+            buckets=buckets,
             remainder=remainder,
             class_weight=class_weight,
             augment=augment,
@@ -101,7 +112,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
         self._advised: weakref.WeakSet[Any] = weakref.WeakSet()
 
     @property
-    def data(self) -> Dataset:
+    def data(self) -> Dataset | Tuples:
         """The samples."""
         return self.feed.data
 
@@ -184,10 +195,13 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> Batch:
         """Serve Keras, or return batch `index` of the present epoch to anyone else."""
-        current = self._pass_of(self._asker())
+        asker = self._asker()
+        current = self._pass_of(asker)
         try:
+            if current is None and asker is not None and self.feed.varying:
+                # TensorFlow looks at [0] and [1] before it begins, to learn which axes vary.
+                return self.feed.unlike(index)
             if current is None:
-                # TensorFlow looks at [0] and [1] before it begins.
                 return self.feed.batch(self.epoch, index)
             return self.feed.take(*current.position(index), wraps=current.is_fit)
         except BaseException as error:

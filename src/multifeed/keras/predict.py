@@ -23,8 +23,10 @@ from multifeed.fields.numeric import Numeric
 from multifeed.keras.check import target_mismatch
 from multifeed.keras.loader import Loader
 from multifeed.keras.sides import Side, misfit, model_outputs, paired, specs_of
+from multifeed.receipt import firsts
 from multifeed.spec import Spec
 from multifeed.structure import flat
+from multifeed.tuples import Tuples
 
 Array = np.ndarray[Any, Any]
 Columns = list[tuple[str, pa.Array]]
@@ -37,7 +39,7 @@ _ROUNDING = 1e-6
 
 
 def predict(
-    model: keras.Model, loader: Loader, *, targets: Dataset | None = None, verbose: Any = "auto"
+    model: keras.Model, loader: Loader, *, targets: Dataset | Tuples | None = None, verbose: Any = "auto"
 ) -> pa.Table:
     """Predict every sample of an epoch; the outputs become labels and numbers in their own units.
 
@@ -45,7 +47,8 @@ def predict(
     the sample's key; the epoch does not advance. The outputs of the whole epoch are held in memory. Of
     a loader that drops or masks samples which cannot be used, these are left out of the table.
 
-    Columns: first those of the key (`row`, the row number, if there is no key); then for each output,
+    Columns: first those of the key (`row`, the row number, if there is no key; of `Pairs` and `Triplets`
+    those of each of their rows: ``id_a``, ``id_b``); then for each output,
     which belongs to a target by name or by position as in `check_model`:
 
     - A `Category`: its name has the label, ``<name>_probability`` the label's probability,
@@ -115,7 +118,7 @@ def predict(
         known = loader.data
     epoch, steps = loader.epoch, range(len(loader))
     served = [loader.feed.slots(epoch, step) for step in steps]
-    _warn_of_samples_left_out(np.concatenate(served), len(loader.data))
+    _warn_of_samples_left_out(firsts(np.concatenate(served)), len(loader.data))
     with loader.feed.left_out() as left_out:
         side = _predicted(model, loader, verbose)
     good = [
@@ -123,7 +126,7 @@ def predict(
         for step, slots in zip(steps, served, strict=True)
     ]
     rows = np.concatenate(served)[np.concatenate(good)]
-    _warn_of_bad_samples(len(np.unique(np.concatenate(served))) - len(np.unique(rows)))
+    _warn_of_bad_samples(len(np.unique(firsts(np.concatenate(served)))) - len(np.unique(firsts(rows))))
     places = _places(model, side, good, loader)
     arrays = {label: values[places] for label, values in side.tensors.items()}
     names = {} if known is None else _names(model, known, side._replace(tensors=arrays))
@@ -226,7 +229,7 @@ def _as_numbers(values: Array) -> Array:
     return values.astype(np.float32) if is_short else values
 
 
-def _names(model: keras.Model, targets: Dataset, side: Side) -> dict[str, str]:
+def _names(model: keras.Model, targets: Dataset | Tuples, side: Side) -> dict[str, str]:
     """Return the target that each output is, by the output's name.
 
     Raises:
@@ -251,20 +254,26 @@ def _names(model: keras.Model, targets: Dataset, side: Side) -> dict[str, str]:
     return {label: name for name, label in pairs}
 
 
-def _mismatch(targets: Dataset, name: str, spec: Spec, values: Array) -> list[str]:
+def _mismatch(targets: Dataset | Tuples, name: str, spec: Spec, values: Array) -> list[str]:
     problems = target_mismatch(targets, name, spec, values)
     if not problems and isinstance(targets.fields[name], Category) and values.ndim > 2:
         problems = [f"target {name!r} is one class a sample; the model returns {values.shape[1:]}."]
     return problems
 
 
-def _key_columns(data: Dataset, rows: Array) -> Columns:
+def _key_columns(data: Dataset | Tuples, rows: Array) -> Columns:
+    if isinstance(data, Tuples):
+        return [
+            (f"{name}_{branch}", values)
+            for branch, own in zip(data.branches, rows.T, strict=True)
+            for name, values in _key_columns(data.data, own)
+        ]
     if not data.key:
         return [("row", pa.array(rows))]
     return [(name, data.source.pick(name, rows)) for name in data.key]
 
 
-def _decoded(targets: Dataset, name: str, values: Array) -> Columns:
+def _decoded(targets: Dataset | Tuples, name: str, values: Array) -> Columns:
     """Return an output as columns in the words and units of its target."""
     field = targets.fields[name]
     if isinstance(field, Category):
