@@ -28,6 +28,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """Let modules be taken apart in the end, which some complain of not to have been."""
+    gc.unfreeze()
+
+
 @pytest.fixture
 def web() -> Iterator[servers.Web]:
     """A web server of this machine."""
