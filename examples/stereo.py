@@ -51,9 +51,9 @@ def main() -> None:
 
     print_scores(
         {
-            "majority class, mean disparity": score_guess(train, val),
-            "right image withheld": score_model(left_only, val),
-            "both images": score_model(both, val),
+            "a guess": score_guess(train, val),
+            "without right": score_model(left_only, val),
+            "all inputs": score_model(both, val),
         },
         regions(val),
     )
