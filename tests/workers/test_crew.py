@@ -284,20 +284,25 @@ def test_workers_that_always_die_are_an_error() -> None:
 
 def test_a_worker_may_be_killed_again_and_again() -> None:
     """As long as there are jobs done in between: one restart for every 20 of them."""
-    tally, deaths = Tally(), RESTARTS + 4
+    tally, numbers = Tally(), iter(range(900))
     with crew_of(Squares(), tally=tally, epoch_jobs=10_000) as (crew, hand_in):
-        for number in range(1_900):
-            if number % 50 == 49:
-                # One that has been killed already, and was not waited for yet, is still a child.
-                alive = [each for each in psutil.Process().children() if each.status() != "zombie"]
-                os.kill(alive[0].pid, signal.SIGKILL)
-            ticket, out = hand_in(number % 900)
+
+        def do() -> None:
+            number = next(numbers)
+            ticket, out = hand_in(number)
             crew.wait(ticket)
-            assert out.view(np.int64).tolist() == squares(number % 900)
-            # Deaths are heard of while a job is waited for; some of these are done before that.
-            if tally.restarts >= deaths:
-                break
-        assert tally.restarts == deaths
+            assert out.view(np.int64).tolist() == squares(number)
+
+        for deaths in range(1, RESTARTS + 5):
+            for _ in range(25):
+                do()
+            alive = [each for each in psutil.Process().children() if each.status() != "zombie"]
+            os.kill(alive[0].pid, signal.SIGKILL)
+            # A process takes its time to die, which is heard while some job is waited for.
+            while tally.restarts < deaths:
+                do()
+                time.sleep(0.05)
+        assert tally.restarts == RESTARTS + 4
 
 
 def test_what_never_ends_is_set_aside(caplog: pytest.LogCaptureFixture) -> None:
