@@ -5,7 +5,7 @@ rows belong to the same samples. Workers, prefetch, caches and shards change *wh
 never *what* it is.
 
 Importing multifeed loads neither Keras nor a backend; `Loader`, `ResumeTraining`, `inputs`,
-`check_model` and `predict` load Keras when they are first named.
+`check_model`, `baseline_model` and `predict` load Keras when they are first named.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ from multifeed.tuples import Pairs, Triplets
 from multifeed.windows import windows
 
 if TYPE_CHECKING:
-    from multifeed.keras import Loader, ResumeTraining, check_model, inputs, predict
+    from multifeed.keras import Loader, ResumeTraining, baseline_model, check_model, inputs, predict
 
 __version__ = "0.1.0"
 
@@ -137,6 +137,7 @@ __all__ = [
     "Volume",
     "WorkerError",
     "align",
+    "baseline_model",
     "cache",
     "check",
     "check_model",
@@ -155,7 +156,7 @@ __all__ = [
     "windows",
 ]
 
-_NEEDS_KERAS = ("Loader", "ResumeTraining", "check_model", "inputs", "predict")
+_NEEDS_KERAS = ("Loader", "ResumeTraining", "baseline_model", "check_model", "inputs", "predict")
 
 
 def __getattr__(name: str) -> Any:
