@@ -164,8 +164,7 @@ def _attended(vectors: Sequence[Any]) -> Any:
     # The bias of each layer is what is learned about which input it is.
     tokens = ops.stack([layers.Dense(WIDTH)(vector) for vector in vectors], axis=1)
     heard = layers.MultiHeadAttention(_HEADS, WIDTH // _HEADS)(tokens, tokens)
-    tokens = layers.LayerNormalization()(layers.Add()([tokens, heard]))
-    return layers.GlobalAveragePooling1D()(tokens)
+    return ops.mean(layers.LayerNormalization()(layers.Add()([tokens, heard])), axis=1)
 
 
 _FUSIONS = {"concat": _concatenated, "attention": _attended}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
 from keras import layers, ops
 
@@ -72,13 +72,17 @@ def _vector(data: Dataset, name: str, spec: Spec, x: Any, mask: Any) -> Any:
     if isinstance(field, Category) and not field.one_hot:
         return _of_class(x, len(data.labels(origin(data, name))) + field.oov)
     if isinstance(field, Text) and _is_words(field):
-        return _of_words(x, mask, len(data.vocabulary(origin(data, name))), field.pad)
+        size = len(data.vocabulary(origin(data, name)))
+        return _of_words(x, mask, size, field.pad, field.length)
     if _is_series(data, name, spec):
-        return _of_grid(_normalised(data, name, _with_last_axis(x)), mask, spec.shape[:1])
+        items = _normalised(data, name, _with_last_axis(x))
+        return (
+            _of_grid(items, spec.shape[:1]) if mask is None else _of_items(items, mask, *spec.shape[:1])
+        )
     if len(spec.shape) < 2 or isinstance(field, Points):
         return _of_numbers(data, name, x)
     if len(spec.shape) <= 4:
-        return _of_grid(_normalised(data, name, x), None, spec.shape[:-1])
+        return _of_grid(_normalised(data, name, x), spec.shape[:-1])
     raise DeclarationError(
         lines(
             f"mf.baseline_model encodes samples of up to 4 axes; input {name!r} yields {spec}.",
@@ -152,14 +156,14 @@ def _with_last_axis(x: Any) -> Any:
 
 
 def _of_class(x: Any, classes: int) -> Any:
-    return layers.Dense(WIDTH, "relu")(layers.Embedding(classes, _EMBEDDING)(x))
+    return _dense(layers.Embedding(classes, _EMBEDDING)(x))
 
 
-def _of_words(x: Any, mask: Any, size: int, pad: int) -> Any:
+def _of_words(x: Any, mask: Any, size: int, pad: int, length: int) -> Any:
     if mask is None:
         mask = ops.not_equal(x, pad)
     embedded = layers.Embedding(size, _EMBEDDING)(x)
-    return layers.Dense(WIDTH, "relu")(_masked_mean(embedded, _weights(mask)))
+    return _dense(_averaged(embedded, _weights(mask), length))
 
 
 def _of_numbers(data: Dataset, name: str, x: Any) -> Any:
@@ -168,45 +172,61 @@ def _of_numbers(data: Dataset, name: str, x: Any) -> Any:
     x = _normalised(data, name, x)
     if len(x.shape) > 2:
         x = layers.Flatten()(x)
-    return layers.Dense(WIDTH, "relu")(x)
+    return _dense(x)
 
 
-def _of_grid(x: Any, mask: Any, sizes: Sequence[int]) -> Any:
+def _of_items(x: Any, mask: Any, length: int) -> Any:
+    """Return what the items of a series are on average that a mask leaves, however long its padding is.
+
+    Args:
+        x: ``float32[batch, length, channels]``.
+        mask: ``bool[batch, length]``.
+        length: The number of items at most.
+    """
+    weights, channels = _weights(mask), _FIRST[1]
+    x = layers.Multiply()([x, weights])
+    while length > _COARSE[1]:
+        stride = _stride(length, 1)
+        # Of the "same" padding, it depends on the length what a window is centred on.
+        x = layers.ZeroPadding1D(stride, data_format="channels_last")(x)
+        x = _of_rank("Conv", 1)(channels, 2 * stride + 1, stride, activation="relu")(x)
+        weights = _of_rank("MaxPooling", 1)(1, stride)(weights)
+        x = layers.Multiply()([x, weights])
+        length = -(-length // stride)
+        channels = min(2 * channels, _LAST)
+    return _dense(_averaged(_convolved(x, _LAST, 3, 1), weights, length))
+
+
+def _of_grid(x: Any, sizes: Sequence[int]) -> Any:
     """Return what is on a grid of one, two or three axes, and, where its size is fixed, where.
 
     Args:
         x: ``float32[batch, *sizes, channels]``.
-        mask: ``bool[batch, sizes[0]]``, of a grid of one axis; or None.
         sizes: The lengths of the axes at most.
     """
-    rank, coarse, channels = len(sizes), _COARSE[len(sizes)], _FIRST[len(sizes)]
-    weights = None if mask is None else _weights(mask)
-    if weights is not None:
-        x = layers.Multiply()([x, weights])
-    while max(sizes) > coarse:
-        strides = [_stride(size, coarse, rank) for size in sizes]
-        x = _convolved(
-            x, channels, [max(3, 2 * stride + 1) for stride in strides] if rank == 1 else 3, strides
-        )
-        if weights is not None:
-            weights = layers.MaxPooling1D(strides[0], padding="same")(weights)
+    rank, channels = len(sizes), _FIRST[len(sizes)]
+    while max(sizes) > _COARSE[rank]:
+        strides = [_stride(size, rank) for size in sizes]
+        x = _convolved(x, channels, 2 * strides[0] + 1 if rank == 1 else 3, strides)
         sizes = [-(-size // stride) for size, stride in zip(sizes, strides, strict=True)]
         channels = min(2 * channels, _LAST)
     x = _convolved(x, _LAST, 3, 1)
-    if weights is not None:
-        return layers.Dense(WIDTH, "relu")(_masked_mean(x, weights))
     what = _of_rank("GlobalAveragePooling", rank)()(x)
     if None in x.shape[1:]:
-        return layers.Dense(WIDTH, "relu")(what)
+        return _dense(what)
     where = layers.Flatten()(_of_rank("Conv", rank)(_THIN, 1)(x))
-    return layers.Dense(WIDTH, "relu")(layers.Concatenate()([what, where]))
+    return _dense(layers.Concatenate()([what, where]))
 
 
-def _stride(size: int, coarse: int, rank: int) -> int:
-    if size <= coarse:
+def _dense(x: Any) -> Any:
+    return layers.Dense(WIDTH, "relu")(x)
+
+
+def _stride(size: int, rank: int) -> int:
+    if size <= _COARSE[rank]:
         return 1
     # A recording has thousands of values, and is seldom about its fastest changes.
-    return 4 if rank == 1 and size >= 4 * coarse else 2
+    return 4 if rank == 1 and size >= 4 * _COARSE[rank] else 2
 
 
 def _convolved(x: Any, channels: int, kernel: Any, strides: Any) -> Any:
@@ -215,7 +235,8 @@ def _convolved(x: Any, channels: int, kernel: Any, strides: Any) -> Any:
 
 
 def _of_rank(name: str, rank: int) -> Any:
-    return getattr(layers, f"{name}{rank}D")
+    """Return a layer's class for a number of axes; channels come last, whatever Keras is set to."""
+    return partial(getattr(layers, f"{name}{rank}D"), data_format="channels_last")
 
 
 def _weights(mask: Any) -> Any:
@@ -223,8 +244,11 @@ def _weights(mask: Any) -> Any:
     return layers.Reshape((-1, 1))(layers.Rescaling(1.0)(mask))
 
 
-def _masked_mean(x: Any, weights: Any) -> Any:
-    """Return the mean of ``float32[batch, length, n]`` over what has a weight; 0 where nothing has."""
-    mean = layers.GlobalAveragePooling1D()
-    share = ops.maximum(mean(weights), keras.config.epsilon())
-    return mean(layers.Multiply()([x, weights])) / share
+def _averaged(x: Any, weights: Any, length: int) -> Any:
+    """Return the mean of ``float32[batch, length, n]`` over what has a weight, and how much that is.
+
+    It is 0 where nothing has a weight.
+    """
+    total = ops.sum(weights, axis=1)
+    mean = ops.sum(layers.Multiply()([x, weights]), axis=1) / ops.maximum(total, 1.0)
+    return layers.Concatenate()([mean, layers.Rescaling(1 / length)(total)])
