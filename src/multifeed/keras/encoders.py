@@ -75,10 +75,8 @@ def _vector(data: Dataset, name: str, spec: Spec, x: Any, mask: Any) -> Any:
         size = len(data.vocabulary(origin(data, name)))
         return _of_words(x, mask, size, field.pad, field.length)
     if _is_series(data, name, spec):
-        items = _normalised(data, name, _with_last_axis(x))
-        return (
-            _of_grid(items, spec.shape[:1]) if mask is None else _of_items(items, mask, *spec.shape[:1])
-        )
+        items, length = _normalised(data, name, _with_last_axis(x)), spec.shape[0]
+        return _of_grid(items, [length]) if mask is None else _of_items(items, mask, length)
     if len(spec.shape) < 2 or isinstance(field, Points):
         return _of_numbers(data, name, x)
     if len(spec.shape) <= 4:
