@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -209,3 +210,37 @@ def test_a_cache_of_windows_is_of_these_windows(tmp_path: Path) -> None:
         cached = mf.cache(data, tmp_path / "cache", progress=False)
         np.testing.assert_array_equal(cached[2][0], -np.arange(2 * stride, 2 * stride + 4))
     assert len([each for each in (tmp_path / "cache").iterdir() if each.is_dir()]) == 2
+
+
+@pytest.mark.parametrize("stored", ["float32", "float64", "int16", ">f4"])
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_windows_of_files_are_those_of_the_arrays(tmp_path: Path, stored: str, scale: float) -> None:
+    """Whether they are read straight to their place, by way of others, or one by one."""
+    values = [np.random.default_rng(number).integers(0, 99, (30, 3)).astype(stored) for number in (1, 2)]
+    np.save(tmp_path / "0.npy", values[0])
+    with h5py.File(tmp_path / "1.h5", "w") as file:
+        file["x"] = values[1]
+    rows = mf.windows({"x": [f"{tmp_path}/0.npy", f"{tmp_path}/1.h5::x"]}, 8, 3)
+    field = mf.Array("x", (8, 3), dtype="float32", scale=None if scale == 1 else scale)
+    data = mf.Dataset(rows, inputs=field)
+    series, starts = (data.rows[name].to_pylist() for name in ("x", "start"))
+    with mf.Feed(data, 5, shuffle=True, seed=3) as feed:
+        for step, (batch,) in enumerate(feed):
+            for row, got in zip(feed.rows(0, step).tolist(), batch, strict=True):
+                window = values[series[row].endswith("x")][starts[row] : starts[row] + 8]
+                np.testing.assert_array_equal(got, window.astype(np.float32) * np.float32(scale))
+        read = feed.report().fields["x"]
+    assert read.loaded_bytes == read.samples * 24 * np.dtype(stored).itemsize
+
+
+def test_a_window_that_cannot_be_read_is_told_among_others(tmp_path: Path) -> None:
+    """Also where all of a batch are read at once, and the file was cut off in the meantime."""
+    np.save(tmp_path / "0.npy", np.zeros((40, 3), np.float32))
+    rows = mf.windows({"x": [f"{tmp_path}/0.npy"]}, 8, 8)
+    data = mf.Dataset(rows, key="window", inputs=mf.Array("x", (8, 3)))
+    with mf.Feed(data, 5) as feed:
+        feed.batch(0, 0)
+        os.truncate(tmp_path / "0.npy", 128 + 3 * 8 * 12 + 7)
+        with pytest.raises(mf.SampleError, match=r"'x' of sample '0@") as caught:
+            feed.batch(0, 0)
+    assert caught.value.file == f"{tmp_path}/0.npy"

@@ -244,8 +244,11 @@ class Plan:
             self._fill_augmented(self.augmentation, rows, out, start, stop, meter, shot, spot)
         for name, reader in self._per_sample.items():
             buffer, spent = out[name], Spent()
-            places = _slots(buffer, start, stop)
-            told = self._read(name, reader, rows[start:stop], places, spent, spot)
+            here = rows[start:stop], buffer[start:stop]
+            told = self._read_at_once(name, reader, *here, spent, spot)
+            if told is None:
+                places = _slots(buffer, start, stop)
+                told = self._read(name, reader, rows[start:stop], places, spent, spot)
             meter.add_all({name: spent})
             if name in self._most:
                 self._check_lengths(name, rows[start:stop], told)
@@ -406,6 +409,23 @@ class Plan:
                 slots = slice(slot, slot + 1)
                 mixing.mix(reader.spec, buffer[slots], partner[None], draws, slots)
         meter.add_all({name: spent})
+
+    def _read_at_once(
+        self, name: str, reader: PerSample, rows: Array, out: Array, spent: Spent, spot: Spot
+    ) -> list[Told] | None:
+        """Write rows of a field to `out` at once; None if they have to be read one by one."""
+        if spot.fatal or not len(rows):
+            return None
+        spot.place[0], spot.place[1] = int(rows[0]), self._numbers[name]
+        begin = perf_counter()
+        try:
+            count = reader.gather(rows, out)
+        except _OF_A_SAMPLE:
+            return None
+        if count is None:
+            return None
+        spent.count_all(len(rows), count, perf_counter() - begin)
+        return [None] * len(rows)
 
     def _read(
         self,

@@ -68,6 +68,19 @@ class File(ABC):
         """
         return None
 
+    @property
+    def is_near(self) -> bool:
+        """Whether it is a file of this machine."""
+        return False
+
+    def read_into(self, start: int, out: memoryview) -> None:
+        """Read what stands from byte `start` on until `out`, of bytes, is full.
+
+        Raises:
+            BadValue: As `read`.
+        """
+        out[:] = self.read(start, len(out))
+
     def stream(self) -> io.BufferedReader:
         """Return it as a file object that can be read and sought in; closing that leaves this open."""
         return io.BufferedReader(_Stream(self), _BUFFER_BYTES)
@@ -127,6 +140,15 @@ class _LocalFile(File):
             raise BadValue(f"has shrunk while it was read, to {start + len(data):,} bytes", REPLACE)
         return data
 
+    @property
+    def is_near(self) -> bool:
+        return True
+
+    def read_into(self, start: int, out: memoryview) -> None:
+        # More than one call can read, not there, or not to be read: what `read` says of that.
+        if _read_into(self._handle, start, out) < len(out):
+            super().read_into(start, out)
+
     def close(self) -> None:
         if self._handle >= 0:
             os.close(self._handle)
@@ -171,8 +193,32 @@ class Part(File):
         refuse_beyond(start, count, self.size)
         return self._whole.read(self._start + start, count)
 
+    @property
+    def is_near(self) -> bool:  # noqa: D102 - see File
+        return self._whole.is_near
+
+    def read_into(self, start: int, out: memoryview) -> None:  # noqa: D102 - see File
+        refuse_beyond(start, len(out), self.size)
+        self._whole.read_into(self._start + start, out)
+
     def close(self) -> None:  # noqa: D102 - see File
         self._whole.close()
+
+
+class Whole(Part):
+    """All of a file, left where it lies until it is decoded: what else would be its content.
+
+    Args:
+        file: The file, which is closed with this.
+    """
+
+    def __init__(self, file: File) -> None:
+        super().__init__(file, 0, file.size)
+        self.nbytes = file.size
+
+    @property
+    def path(self) -> str | None:  # noqa: D102 - see File
+        return self._whole.path
 
 
 def stamp_of(told: str) -> str:
@@ -252,6 +298,17 @@ def _read_at(handle: int, start: int, count: int) -> bytes:
     with _SEEKING:  # Windows: a place and a read are two calls
         os.lseek(handle, start, os.SEEK_SET)
         return os.read(handle, count)
+
+
+def _read_into(handle: int, start: int, out: memoryview) -> int:
+    """Fill `out` as far as one call does; return how many bytes that are."""
+    # Neither Windows nor an old macOS has it.
+    if not hasattr(os, "preadv"):
+        return 0
+    try:
+        return os.preadv(handle, [out], start)
+    except OSError:
+        return 0
 
 
 def refuse_unless_under(top: str, path: str) -> None:

@@ -59,6 +59,12 @@ class Spent:
         else:
             self.loaded_bytes += getattr(loaded, "nbytes", 0)
 
+    def count_all(self, samples: int, loaded_bytes: int, seconds: float) -> None:
+        """Count samples that were read at once, straight to where they belong."""
+        self.samples += samples
+        self.loaded_bytes += loaded_bytes
+        self.load_s += seconds
+
     def __add__(self, more: Spent) -> Spent:
         """Return both together."""
         return Spent(

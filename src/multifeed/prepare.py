@@ -237,6 +237,9 @@ class _LateCells(Cells):
     def __getitem__(self, row: int) -> Any:
         return self._samples.values[self._name][row]
 
+    def coded(self) -> None:
+        return None
+
     def first(self) -> None:
         return None
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
+from typing import Any, cast
+
+import numpy as np
 
 from multifeed.errors import BadValue
 from multifeed.extras import package
@@ -18,7 +21,7 @@ from multifeed.fields.mat import open_mat
 from multifeed.fields.npy import MAX_UNPACKED_BYTES, NpyFile, parse_npy, unpack_npz
 from multifeed.fields.rows import Cells, NDArray, Requests
 from multifeed.fields.shared import store
-from multifeed.fields.stored import Container, Shape, Work
+from multifeed.fields.stored import Container, Shape, Stored, Work
 from multifeed.fields.zarr import FolderFiles, ZarrStore, ZipFiles
 from multifeed.files import File
 from multifeed.folder import Folder, split_member, suffix_of
@@ -208,6 +211,58 @@ class ArrayFiles(PerSample):
 
     def _is_read_whole(self, found: Format) -> bool:
         return found.open is None or (found.parse is not None and self._rows is None)
+
+    def gather(self, rows: NDArray, out: NDArray) -> int | None:
+        if self._coded is None:
+            return None
+        cells, codes = self._coded
+        places_of: dict[int, list[int]] = {}
+        for place, code in enumerate(codes[rows].tolist()):
+            places_of.setdefault(code, []).append(place)
+        total = 0
+        for code, places in places_of.items():
+            try:
+                count = self._gather(cells[code], rows[places], places, out)
+            except BadValue:
+                return None
+            if count is None:
+                return None
+            total += count
+        return total
+
+    @cached_property
+    def _coded(self) -> tuple[list[Any], NDArray] | None:
+        """The files, and which of them each row is a part of, where several can be read at once."""
+        if self._rows is None or self._padding is not None or self._shape != self.spec.shape:
+            return None
+        return self._cells.coded()
+
+    def _gather(self, cell: str, rows: NDArray, places: Sequence[int], out: NDArray) -> int | None:
+        """Write rows that are parts of one file to their places in `out`, as `gather` does."""
+        name, path, found = named(cell, self._member)
+        if self._is_read_whole(found):
+            return None
+        stored: Stored = self._handles.get(self._folder, name).array(path)
+        lies, shape = stored.place, self.spec.shape
+        if lies is None or not lies[0].is_near or not shape or stored.shape[1:] != shape[1:]:
+            return None
+        is_as_stored = self._scale is None and stored.dtype == out.dtype
+        into = out if is_as_stored else np.empty((len(rows), *shape), stored.dtype)
+        file, begin = lies
+        row_bytes = math.prod(shape[1:]) * stored.dtype.itemsize
+        size, memory = shape[0] * row_bytes, into.data.cast("B")
+        spans = cast(NDArray, self._rows)[rows].tolist()
+        for place, (first, last) in zip(
+            places if is_as_stored else range(len(rows)), spans, strict=True
+        ):
+            if first < 0 or last - first != shape[0] or last > stored.shape[0]:
+                return None
+            file.read_into(begin + first * row_bytes, memory[place * size : (place + 1) * size])
+        if not is_as_stored:
+            values = np.empty(into.shape, out.dtype)
+            store(into, values, scale=self._scale)
+            out[places] = values
+        return len(rows) * size
 
     def load(self, row: int) -> bytes | Work:
         name, path, found = named(self._cells[row], self._member)

@@ -24,6 +24,7 @@ from multifeed.fields.shared import (
 )
 from multifeed.fields.sound import Sound, decoders, samples, samples_of
 from multifeed.fields.spectrogram import Mels, Spectrogram
+from multifeed.files import Whole
 from multifeed.remote.uri import Request
 from multifeed.spec import Spec
 from multifeed.table import Columns
@@ -185,7 +186,8 @@ class _AudioReader(PerSample):
         return () if self._bounds else self._contents.requests(rows)
 
     def load(self, row: int) -> Loaded:
-        return self._contents.load(row, is_part=bool(self._bounds))
+        # From memory, libsndfile reads by calls into Python, for which threads wait for each other.
+        return self._contents.load(row, is_part=bool(self._bounds), by_path=True)
 
     def decode(self, row: int, loaded: Loaded, out: NDArray) -> int:
         wave = self._wave(row, loaded)
@@ -214,7 +216,7 @@ class _AudioReader(PerSample):
         """Return a row's sound at the rate of the field, ``float32[at most length, channels]``."""
         path = None if isinstance(loaded, bytes) else loaded.path
         with opened(loaded) as stream:
-            sound = Sound(stream, path, is_part=not isinstance(loaded, bytes))
+            sound = Sound(stream, path, is_part=not isinstance(loaded, bytes | Whole))
             try:
                 return self._cut(row, sound)
             finally:

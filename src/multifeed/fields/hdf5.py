@@ -185,6 +185,10 @@ class _Contiguous(Stored):
         super().__init__(shape, dtype)
         self._file, self._offset, self._fill = file, offset, fill
 
+    @property
+    def place(self) -> tuple[File, int] | None:
+        return None if self._offset is None else (self._file, self._offset)
+
     def load(self, start: int, stop: int) -> Work:
         shape = (stop - start, *self.shape[1:]) if self.shape else ()
         if self._offset is None:

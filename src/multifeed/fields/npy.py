@@ -105,6 +105,10 @@ class NpyFile(Container, Stored):
             raise BadValue(f"holds one array, and none at {path!r}", "Leave the path out.")
         return self
 
+    @property
+    def place(self) -> tuple[File, int] | None:
+        return None if self._fortran and len(self.shape) > 1 else (self._file, self._start)
+
     def load(self, start: int, stop: int) -> Work:
         if self._fortran and len(self.shape) > 1:
             # The rows lie scattered over all of it.

@@ -239,6 +239,22 @@ class Cells:
                 "Write the table again with UTF-8 text.",
             ) from error
 
+    def coded(self) -> tuple[list[Any], NDArray] | None:
+        """Return the values that occur, and which of them each row has, ``int32[n]``.
+
+        None if most rows have one of their own, or one is no text in UTF-8.
+        """
+        column = self._column if self._index is None else self._column.take(pa.array(self._index))
+        found = column.dictionary_encode().unify_dictionaries()
+        values = found.chunk(0).dictionary if found.num_chunks else pa.array([])
+        if len(values) > len(column) // 4:
+            return None
+        codes = [np.asarray(chunk.indices.fill_null(len(values)), np.int32) for chunk in found.chunks]
+        try:
+            return [*values.to_pylist(), None], np.concatenate(codes)
+        except UnicodeDecodeError:
+            return None
+
     def first(self) -> Any:
         """Return the first value of the column; None if there is none in its first chunk."""
         chunk = self._column.chunk(0) if self._column.num_chunks else []

@@ -15,7 +15,7 @@ import numpy as np
 
 from multifeed.errors import BadValue
 from multifeed.fields.rows import NDArray
-from multifeed.files import REPLACE
+from multifeed.files import REPLACE, File
 
 Shape = tuple[int, ...]
 
@@ -36,6 +36,11 @@ class Stored(ABC):
 
     def __init__(self, shape: Shape, dtype: np.dtype[Any]) -> None:
         self.shape, self.dtype = shape, dtype
+
+    @property
+    def place(self) -> tuple[File, int] | None:
+        """The file, and its byte, from which on all numbers lie in C order; None if they do not."""
+        return None
 
     @abstractmethod
     def load(self, start: int, stop: int) -> Work:

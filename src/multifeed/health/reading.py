@@ -18,6 +18,7 @@ from multifeed.fields.base import Columnar, Derived, Field, Learned, Made, PerSa
 from multifeed.fields.gather import OneByOne
 from multifeed.fields.rows import NDArray, Rows, refusals
 from multifeed.fields.shared import first_line
+from multifeed.files import Whole
 from multifeed.folder import part_of
 from multifeed.health.report import Finding
 from multifeed.remote.uri import is_uri
@@ -197,10 +198,11 @@ class Reading:
             try:
                 file = reader.file(place)
                 loaded = reader.load(place)
-                if isinstance(loaded, bytes):
-                    self.digests[row] = _digest(loaded)
+                content = _content(loaded)
+                if content is not None:
+                    self.digests[row] = _digest(content)
                     with suppress(OSError):  # It may be gone by now.
-                        self.sizes.add(_size(file, loaded))
+                        self.sizes.add(_size(file, content))
                 told = reader.decode(place, loaded, values.reshape(reader.spec.shape))
             except Exception as error:
                 self.findings.append(fault(self._name, row, error, file))
@@ -223,9 +225,9 @@ class Reading:
             with suppress(Exception):
                 file = reader.file(place)
                 if file is None or is_uri(file) or _file_size(file) in sizes:
-                    loaded = reader.load(place)
-                    if isinstance(loaded, bytes) and _size(file, loaded) in sizes:
-                        self.digests[int(self._rows[place])] = _digest(loaded)
+                    content = _content(reader.load(place))
+                    if content is not None and _size(file, content) in sizes:
+                        self.digests[int(self._rows[place])] = _digest(content)
 
     def _judge(self, place: int, values: NDArray, file: str | None = None) -> None:
         """Look at the values of the samples, ``[n, ...]``, at the places from `place` on."""
@@ -245,6 +247,13 @@ class Reading:
 def _derive(reader: Derived, made: Made) -> None:
     """Make the values that another field makes of these; that can fail as well."""
     reader.derive(made, np.empty((len(made.rows), *reader.spec.shape), reader.spec.dtype))
+
+
+def _content(loaded: Any) -> bytes | None:
+    """Return the content of the file that was loaded, if all of it was."""
+    if isinstance(loaded, Whole):
+        return loaded.read()
+    return loaded if isinstance(loaded, bytes) else None
 
 
 def _digest(data: bytes) -> bytes:
