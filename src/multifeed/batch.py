@@ -126,6 +126,18 @@ class Plan:
         return bool(self._per_sample) or augments
 
     @property
+    def waits(self) -> bool:
+        """Whether any field waits for storage far away, whatever is asked for ahead."""
+        return any(reader.waits for reader in self._read_one_by_one)
+
+    @property
+    def _read_one_by_one(self) -> list[PerSample]:
+        readers = list(self._per_sample.values())
+        if self.augmentation is not None:
+            readers += [each.reader for each in self.augmentation.pipelines.values()]
+        return readers
+
+    @property
     def kinds(self) -> int:
         """How many kinds of tasks each row is part of: gathering from memory, reading on its own."""
         return bool(self._columnar) + self.reads_samples
@@ -165,16 +177,12 @@ class Plan:
         Returns:
             What the requests last as long as; None if nothing is far away.
         """
-        readers = list(self._per_sample.values())
-        mixings: Sequence[Mixing] = ()
-        if self.augmentation is not None:
-            readers += [each.reader for each in self.augmentation.pipelines.values()]
-            mixings = self.augmentation.mixings
+        mixings = () if self.augmentation is None else self.augmentation.mixings
         shot = shot_of() if mixings else None
         if shot is not None:
             partners = [shot.draws[each.number]["partner"][: len(rows)] for each in mixings]
             rows = np.concatenate([rows, *partners]).astype(np.int64)
-        return ask_ahead(readers, rows)
+        return ask_ahead(self._read_one_by_one, rows)
 
     def tell(self, row: int, field: int) -> str:
         """Say in words what a `Spot` tells: which field of which sample is read, and from what file."""

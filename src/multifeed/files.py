@@ -9,7 +9,7 @@ import stat
 import threading
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -25,7 +25,7 @@ _MORE = "The file may be a good one: let the process open more (ulimit -n), or p
 MAX_FILE_BYTES = 2**31
 
 # What a library that reads in small pieces gets at once.
-_BUFFER_BYTES = 2**16
+BUFFER_BYTES = 2**16
 
 _SEEKING = threading.Lock()
 
@@ -56,9 +56,25 @@ class File(ABC):
                 read.
         """
 
+    def read_many(self, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return several parts, each as `read` does; of a file far away, they come at once.
+
+        Args:
+            places: Where each begins, and its bytes.
+
+        Raises:
+            BadValue: As `read`.
+        """
+        return [self.read(start, count) for start, count in places]
+
     @abstractmethod
     def close(self) -> None:
         """Let it go."""
+
+    @property
+    def is_far(self) -> bool:
+        """Whether reading it waits for a network."""
+        return False
 
     @property
     def path(self) -> str | None:
@@ -70,7 +86,7 @@ class File(ABC):
 
     def stream(self) -> io.BufferedReader:
         """Return it as a file object that can be read and sought in; closing that leaves this open."""
-        return io.BufferedReader(_Stream(self), _BUFFER_BYTES)
+        return io.BufferedReader(Stream(self), BUFFER_BYTES)
 
     def __enter__(self) -> Self:
         return self
@@ -79,27 +95,33 @@ class File(ABC):
         self.close()
 
 
-class _Stream(io.RawIOBase):
+class Stream(io.RawIOBase):
+    """A file as an unbuffered file object; closing that leaves the file open.
+
+    Args:
+        file: The file.
+    """
+
     def __init__(self, file: File) -> None:
         self._file, self._at = file, 0
 
-    def readable(self) -> bool:
+    def readable(self) -> bool:  # noqa: D102 - see RawIOBase
         return True
 
-    def seekable(self) -> bool:
+    def seekable(self) -> bool:  # noqa: D102 - see RawIOBase
         return True
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:  # noqa: D102 - see RawIOBase
         start = (0, self._at, self._file.size)[whence]
         if start + offset < 0:
             raise OSError(errno.EINVAL, "a place before the beginning of a file")
         self._at = start + offset
         return self._at
 
-    def tell(self) -> int:
+    def tell(self) -> int:  # noqa: D102 - see RawIOBase
         return self._at
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Any) -> int:  # noqa: D102 - see RawIOBase
         count = min(len(buffer), self._file.size - self._at)
         if count <= 0:
             # Behind the end there is nothing, as in any file object, which is no error.
@@ -170,6 +192,15 @@ class Part(File):
         count = max(0, self.size - start) if count is None else count
         refuse_beyond(start, count, self.size)
         return self._whole.read(self._start + start, count)
+
+    def read_many(self, places: Sequence[tuple[int, int]]) -> list[bytes]:  # noqa: D102 - see File
+        for start, count in places:
+            refuse_beyond(start, count, self.size)
+        return self._whole.read_many([(self._start + start, count) for start, count in places])
+
+    @property
+    def is_far(self) -> bool:  # noqa: D102 - see File
+        return self._whole.is_far
 
     def close(self) -> None:  # noqa: D102 - see File
         self._whole.close()

@@ -142,7 +142,7 @@ class Folder:
         request = self.request(name)
         if request is None:
             return self._open(name)
-        from multifeed.remote.fetch import RemoteFile
+        from multifeed.remote.file import RemoteFile
 
         return RemoteFile(request)
 

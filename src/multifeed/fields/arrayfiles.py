@@ -177,6 +177,7 @@ class ArrayFiles(PerSample):
         self._shape, self._scale, self._padding, self._rows = shape, scale, padding, rows
         self._handles = Handles(open_container)
         self._requests = Requests(cells, folder, self._read_whole)
+        self._reads_parts_far_away = Requests(cells, folder, self._read_in_part).is_far
         # Numbers have at most 16 bytes, and headers are short.
         is_known = None not in shape and rows is None
         sizes = (size for size in shape if size is not None)
@@ -201,10 +202,19 @@ class ArrayFiles(PerSample):
     def requests(self, rows: NDArray) -> Iterable[Request]:
         return self._requests(rows)
 
+    @property
+    def waits(self) -> bool:
+        return self._reads_parts_far_away
+
     def _read_whole(self, cell: str) -> str | None:
         """Return the name of the file of a cell if all of it is read."""
         name, _, found = named(cell, self._member)
         return name if self._is_read_whole(found) else None
+
+    def _read_in_part(self, cell: str) -> str | None:
+        """Return the name of the file of a cell if not all of it is read."""
+        name, _, found = named(cell, self._member)
+        return None if self._is_read_whole(found) else name
 
     def _is_read_whole(self, found: Format) -> bool:
         return found.open is None or (found.parse is not None and self._rows is None)

@@ -161,6 +161,14 @@ class PerSample(ABC):
         """
         return ()
 
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for storage far away, for what `requests` cannot tell.
+
+        So that more threads than processors are worth their while.
+        """
+        return False
+
     def expect(self, rows: NDArray) -> None:
         """Note that these rows, ``int64[n]``, will be read now, one after the other."""
         return
