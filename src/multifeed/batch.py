@@ -26,6 +26,7 @@ from multifeed.fields.base import (
 )
 from multifeed.fields.scratch import Scratch
 from multifeed.fields.shared import first_line
+from multifeed.files import bytes_read
 from multifeed.meter import Meter, Spent
 from multifeed.spec import Spec
 from multifeed.spot import Spot
@@ -327,7 +328,7 @@ class Plan:
         told: dict[str, Told] = {}
         for name in names:
             pipeline = augmentation.pipelines[name]
-            begin = perf_counter()
+            begin, read = perf_counter(), bytes_read()
             try:
                 spot.place[0], spot.place[1] = row, self._numbers[name]
                 if row in spot.fatal:
@@ -342,7 +343,7 @@ class Plan:
                 values[name], told[name] = pipeline.start(row, loaded, shot, slot, places[name])
             except _OF_A_SAMPLE as error:
                 raise self._explain(error, name, pipeline.reader.file(row), row) from error
-            spent[name].count(loaded, begin, between, perf_counter())
+            spent[name].count(loaded, bytes_read() - read, begin, between, perf_counter())
         try:
             augmentation.finish(values, shot, slot, places)
         except TransformError as error:
@@ -435,12 +436,12 @@ class Plan:
                 at[0] = row
                 if row in fatal:
                     spot.refuse(row)
-                begin = end
+                begin, read = end, bytes_read()
                 loaded = reader.load(row)
                 between = perf_counter()
                 told.append(reader.decode(row, loaded, place))
                 end = perf_counter()
-                spent.count(loaded, begin, between, end)
+                spent.count(loaded, bytes_read() - read, begin, between, end)
         except _OF_A_SAMPLE as error:
             raise self._explain(error, name, reader.file(row), row) from error
         return told

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Self
 from multifeed.errors import BadValue
 
 REPLACE = "Replace the file, or leave the row out with data.select."
+_REPLACE_IN_TABLE = "Replace the file, or leave its row out of the table."
 LIST_AGAIN = "List its parts again, as mf.tar and mf.tfrecord do."
 _MORE = "The file may be a good one: let the process open more (ulimit -n), or pass fewer workers."
 
@@ -34,6 +35,25 @@ _SEEKING = threading.Lock()
 _FLAGS = (
     os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 )
+
+
+class _Tally(threading.local):
+    """What a thread has read."""
+
+    bytes = 0
+
+
+_tally = _Tally()
+
+
+def bytes_read() -> int:
+    """Return how many bytes of files this thread has read so far."""
+    return _tally.bytes
+
+
+def count_read(count: int) -> None:
+    """Count bytes of a file that came to this thread."""
+    _tally.bytes += count
 
 
 class File(ABC):
@@ -147,6 +167,7 @@ class _LocalFile(File):
             raise BadValue(f"does not fit into memory ({count:,} bytes)", REPLACE) from error
         if len(data) < count:
             raise BadValue(f"has shrunk while it was read, to {start + len(data):,} bytes", REPLACE)
+        count_read(count)
         return data
 
     def close(self) -> None:
@@ -219,6 +240,11 @@ def refuse_beyond(start: int, count: int, size: int) -> None:
         )
     if count > MAX_FILE_BYTES:
         raise BadValue(f"has {count:,} bytes, where at most {MAX_FILE_BYTES:,} are read", REPLACE)
+
+
+def of_table(remedy: str) -> str:
+    """Return a remedy as it is where there is a table, and no dataset yet."""
+    return _REPLACE_IN_TABLE if "data.select" in remedy else remedy
 
 
 def read_file(path: str, top: str | None = None) -> bytes:

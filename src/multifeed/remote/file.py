@@ -12,7 +12,7 @@ from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from multifeed.errors import BadValue
-from multifeed.files import BUFFER_BYTES, File, Stream, refuse_beyond
+from multifeed.files import BUFFER_BYTES, File, Stream, count_read, refuse_beyond
 from multifeed.remote import ahead
 from multifeed.remote.fetch import Got, all_of, fetch, run
 from multifeed.remote.stores import store_of
@@ -54,6 +54,7 @@ class _Known:
             # Each part would be all that comes before it, too.
             got = run(fetch(store_of(parts_of(request.uri).root), request))
         self.head, self.stamp = got.data, got.version
+        count_read(len(self.head))
         self.size = got.size if got.has_parts and got.size is not None else got.bytes
 
 
@@ -120,6 +121,7 @@ class RemoteFile(File):
         far = [place for place in places if place[1] and sum(place) > len(self._known.head)]
         runs = _joined(far)
         found = dict(zip(runs, run(self._fetched(runs)) if runs else [], strict=True))
+        count_read(sum(map(len, found.values())))
         return [self._cut(place, found) for place in places]
 
     def _cut(self, place: tuple[int, int], found: dict[tuple[int, int], bytes]) -> bytes:
