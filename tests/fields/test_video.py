@@ -214,6 +214,7 @@ def test_frames_are_taken_by_time() -> None:
     """From the start on; where the video ends, the rest is 0, and a mask tells."""
     assert taken(encoded(), 4, rate=5) == [0, 2, 4, 6]
     assert taken(encoded(), 4, rate=2.5) == [0, 4, 8, 12]
+    assert taken(encoded(), 4, rate=Fraction(5, 2)) == [0, 4, 8, 12]
     assert taken(encoded(), 4, rate=30) == [0, 0, 0, 1]
     # WebM rounds times to milliseconds: at 30 frames a second each third one comes late.
     webm = encoded("webm", "libvpx", 31, rate=30)

@@ -59,14 +59,20 @@ class Pixels(NamedTuple):
 
 @cache
 def _rasterio() -> Any:
-    """Return rasterio, and let it be quiet about what does not matter here."""
+    """Return rasterio, and let it take files from a store."""
     rasterio = package("rasterio", extra="geo", of="mf.Raster")
     package("rasterio.abc", extra="geo", of="mf.Raster")
-    # It warns of each file that lies nowhere on earth. Behind all other filters, so that whoever has
-    # one of their own keeps it.
-    warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning, append=True)
     rasterio.abc.MultiByteRangeResourceContainer.register(_Store)
     return rasterio
+
+
+def _hush() -> None:
+    """Let rasterio not warn of each file that lies nowhere on earth."""
+    kind = _rasterio().errors.NotGeoreferencedWarning
+    # Tests, and whoever resets warnings, take filters away. Behind all others, so that whoever has one
+    # of their own keeps it.
+    if not any(each[2] is kind for each in warnings.filters):
+        warnings.filterwarnings("ignore", category=kind, append=True)
 
 
 def versions() -> dict[str, str]:
@@ -106,6 +112,7 @@ class Scene:
         # The name under which GDAL has it open.
         self._path = file.path or f"scene-{next(_numbers)}.tif"
         self._store = None if file.path is not None else _Store(file, self._path)
+        _hush()
         with self._told(), _alone():
             # As a path object, it is never taken for the address of something far away.
             self._dataset = _rasterio().open(PurePath(self._path), driver="GTiff", opener=self._store)

@@ -442,6 +442,8 @@ def _common_size(source: Source, names: tuple[str, ...]) -> Size:
 def _checked_bands(value: object) -> tuple[Band, ...] | None:
     if value is None:
         return None
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     is_listed = isinstance(value, Sequence) and not isinstance(value, str)
     given: Sequence[object] = value if is_listed else (value,)  # type: ignore[assignment]
     bands = tuple(each if isinstance(each, str) else whole_number(each) or 0 for each in given)
