@@ -150,7 +150,7 @@ def test_a_series_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "'x' of row 1 cannot be used: the file does not exist.\n"
         f"  File: {tmp_path}/c.npy (row 1).\n"
-        "  Replace the file, or leave the row out with data.select."
+        "  Replace the file, or leave its row out of the table."
     )
     with pytest.raises(mf.SampleError, match="holds a single number, which has no rows"):
         mf.windows({"x": [f"{tmp_path}/b.npy"]}, 2)
