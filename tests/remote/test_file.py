@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ import multifeed as mf
 from multifeed.errors import BadValue
 from multifeed.files import File
 from multifeed.folder import Folder
+from multifeed.remote.file import RemoteFile
 from multifeed.workers.cpus import usable_cpus
 
 BLOCK = 2**16
@@ -218,3 +220,28 @@ def test_a_store_of_many_files_is_read_from_the_web(web: Web, tmp_path: Path) ->
         near = mf.Dataset({"x": [name]}, inputs=mf.Array("x", (40, 4)), root=tmp_path)
         assert (data[0][0] == near[0][0]).all()
         assert (data[0][0][30:] == 7).all()
+
+
+def test_hdf5_does_not_wait_with_its_lock(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever else needs it while the network is waited for gets it: garbage collection, for one."""
+    objects = pytest.importorskip("h5py._objects")
+    rows, field = hdf5(tmp_path)
+    web.files["/x.h5"] = (tmp_path / "x.h5").read_bytes()
+    original, was_free = RemoteFile.read_many, []
+
+    def read_many(file: RemoteFile, places: Any) -> list[bytes]:
+        def take() -> None:
+            with objects.phil:
+                was_free.append(True)
+
+        other = threading.Thread(target=take, daemon=True)
+        other.start()
+        other.join(10.0)
+        assert not other.is_alive()
+        return original(file, places)
+
+    monkeypatch.setattr(RemoteFile, "read_many", read_many)
+    assert mf.Dataset(rows, inputs=field, root=web.url)[0][0].shape == (175, 16)
+    assert len(was_free) > 3
