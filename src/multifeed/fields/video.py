@@ -102,6 +102,8 @@ class Video(Field):
         is_fraction = isinstance(self.rate, Rational) and not isinstance(self.rate, bool)
         if not (is_fraction or is_number(self.rate)) or not 0 < float(self.rate) < np.inf:
             raise DeclarationError(f"rate is frames a second, a number above 0; received {self.rate!r}.")
+        if is_fraction and not isinstance(self.rate, int):
+            object.__setattr__(self, "rate", Fraction(self.rate))
 
     @property
     def reads(self) -> tuple[str, ...]:
