@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 import zipfile
 from typing import Any
 
@@ -20,6 +21,10 @@ MAX_UNPACKED_BYTES = 2**31
 
 # The longest header that NumPy reads, and what stands before it.
 _HEAD_BYTES = 10_000 + 64
+
+# Python 3.11 counts how deep it is in a literal for all threads together: where garbage collection let
+# another thread parse one meanwhile, it raises "AST constructor recursion depth mismatch".
+_PARSING = threading.Lock()
 
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -67,7 +72,8 @@ def read_header(data: bytes) -> tuple[Shape, bool, np.dtype[Any], int]:
     """
     stream = io.BytesIO(data)
     try:
-        shape, fortran, dtype = _READ_HEADER[np.lib.format.read_magic(stream)](stream)
+        with _PARSING:
+            shape, fortran, dtype = _READ_HEADER[np.lib.format.read_magic(stream)](stream)
     except Exception as error:
         # The header is a Python literal: a damaged one fails in any way that a parser knows.
         raise BadValue(f"is not a readable .npy file ({first_line(error)})", REPLACE) from error
