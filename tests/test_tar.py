@@ -294,6 +294,16 @@ def test_an_ending_that_is_a_key_in_json_is_refused(tmp_path: Path) -> None:
     )
 
 
+def test_a_key_in_json_is_no_member_of_another_shard(tmp_path: Path) -> None:
+    """The text of one would be taken for the place of the other."""
+    first = write(tmp_path / "a.tar", {"a.json": b'{"b": "x"}'})
+    second = write(tmp_path / "b.tar", {"a.json.b": b"2"})
+    assert refused(tmp_path, [first, second]) == (
+        f"'json.b' holds values in the shard '{first}', and names parts of the shard '{second}'.\n"
+        "  Rename one of them, or leave that name out of values=."
+    )
+
+
 def test_values_are_small_texts(tmp_path: Path) -> None:
     """A large one, or one that is no text, is told by its name."""
     write(tmp_path / "x.tar", {"a.txt": bytes(2**20 + 1)})

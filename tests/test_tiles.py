@@ -141,7 +141,7 @@ def test_files_that_are_none_are_named(scenes: Path) -> None:
         mf.tiles(f"{scenes}/{{id}}.tif", 4)
     assert str(caught.value) == (
         f"the file '{scenes}/c.tif' is no TIFF file: it begins with b'no s'.\n"
-        "  Replace the file, or leave the row out with data.select."
+        "  Replace the file, or leave its row out of the table."
     )
     with pytest.raises(mf.DeclarationError, match="the pattern matches no file: "):
         mf.tiles(f"{scenes}/{{id}}.jp2", 4)

@@ -151,7 +151,7 @@ def test_a_series_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "'x' of row 1 cannot be used: the file does not exist.\n"
         f"  File: {tmp_path}/c.npy (row 1).\n"
-        "  Replace the file, or leave the row out with data.select."
+        "  Replace the file, or leave its row out of the table."
     )
     with pytest.raises(mf.SampleError, match="holds a single number, which has no rows"):
         mf.windows({"x": [f"{tmp_path}/b.npy"]}, 2)
@@ -230,7 +230,8 @@ def test_windows_of_files_are_those_of_the_arrays(tmp_path: Path, stored: str, s
                 window = values[series[row].endswith("x")][starts[row] : starts[row] + 8]
                 np.testing.assert_array_equal(got, window.astype(np.float32) * np.float32(scale))
         read = feed.report().fields["x"]
-    assert read.loaded_bytes == read.samples * 24 * np.dtype(stored).itemsize
+    # And what the files say of themselves.
+    assert 0 < read.loaded_bytes - read.samples * 24 * np.dtype(stored).itemsize < 50_000
 
 
 def test_a_window_that_cannot_be_read_is_told_among_others(tmp_path: Path) -> None:

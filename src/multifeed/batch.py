@@ -26,6 +26,7 @@ from multifeed.fields.base import (
 )
 from multifeed.fields.scratch import Scratch
 from multifeed.fields.shared import first_line
+from multifeed.files import bytes_read
 from multifeed.meter import Meter, Spent
 from multifeed.spec import Spec
 from multifeed.spot import Spot
@@ -126,6 +127,18 @@ class Plan:
         return bool(self._per_sample) or augments
 
     @property
+    def waits(self) -> bool:
+        """Whether any field waits for storage far away, whatever is asked for ahead."""
+        return any(reader.waits for reader in self._read_one_by_one)
+
+    @property
+    def _read_one_by_one(self) -> list[PerSample]:
+        readers = list(self._per_sample.values())
+        if self.augmentation is not None:
+            readers += [each.reader for each in self.augmentation.pipelines.values()]
+        return readers
+
+    @property
     def kinds(self) -> int:
         """How many kinds of tasks each row is part of: gathering from memory, reading on its own."""
         return bool(self._columnar) + self.reads_samples
@@ -165,16 +178,12 @@ class Plan:
         Returns:
             What the requests last as long as; None if nothing is far away.
         """
-        readers = list(self._per_sample.values())
-        mixings: Sequence[Mixing] = ()
-        if self.augmentation is not None:
-            readers += [each.reader for each in self.augmentation.pipelines.values()]
-            mixings = self.augmentation.mixings
+        mixings = () if self.augmentation is None else self.augmentation.mixings
         shot = shot_of() if mixings else None
         if shot is not None:
             partners = [shot.draws[each.number]["partner"][: len(rows)] for each in mixings]
             rows = np.concatenate([rows, *partners]).astype(np.int64)
-        return ask_ahead(readers, rows)
+        return ask_ahead(self._read_one_by_one, rows)
 
     def tell(self, row: int, field: int) -> str:
         """Say in words what a `Spot` tells: which field of which sample is read, and from what file."""
@@ -322,7 +331,7 @@ class Plan:
         told: dict[str, Told] = {}
         for name in names:
             pipeline = augmentation.pipelines[name]
-            begin = perf_counter()
+            begin, read = perf_counter(), bytes_read()
             try:
                 spot.place[0], spot.place[1] = row, self._numbers[name]
                 if row in spot.fatal:
@@ -337,7 +346,7 @@ class Plan:
                 values[name], told[name] = pipeline.start(row, loaded, shot, slot, places[name])
             except _OF_A_SAMPLE as error:
                 raise self._explain(error, name, pipeline.reader.file(row), row) from error
-            spent[name].count(loaded, begin, between, perf_counter())
+            spent[name].count(loaded, bytes_read() - read, begin, between, perf_counter())
         try:
             augmentation.finish(values, shot, slot, places)
         except TransformError as error:
@@ -417,14 +426,13 @@ class Plan:
         if spot.fatal or not len(rows):
             return None
         spot.place[0], spot.place[1] = int(rows[0]), self._numbers[name]
-        begin = perf_counter()
+        begin, read = perf_counter(), bytes_read()
         try:
-            count = reader.gather(rows, out)
+            if not reader.gather(rows, out):
+                return None
         except _OF_A_SAMPLE:
             return None
-        if count is None:
-            return None
-        spent.count_all(len(rows), count, perf_counter() - begin)
+        spent.count_all(len(rows), bytes_read() - read, perf_counter() - begin)
         return [None] * len(rows)
 
     def _read(
@@ -447,12 +455,12 @@ class Plan:
                 at[0] = row
                 if row in fatal:
                     spot.refuse(row)
-                begin = end
+                begin, read = end, bytes_read()
                 loaded = reader.load(row)
                 between = perf_counter()
                 told.append(reader.decode(row, loaded, place))
                 end = perf_counter()
-                spent.count(loaded, begin, between, end)
+                spent.count(loaded, bytes_read() - read, begin, between, end)
         except _OF_A_SAMPLE as error:
             raise self._explain(error, name, reader.file(row), row) from error
         return told

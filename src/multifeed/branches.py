@@ -66,6 +66,11 @@ class TuplePlan:
         return self._plan.reads_samples
 
     @property
+    def waits(self) -> bool:
+        """Whether any field waits for storage far away."""
+        return self._plan.waits
+
+    @property
     def kinds(self) -> int:
         """How many kinds of tasks each slot is part of."""
         is_gathered = bool(self._own) or self._plan.kinds > self._plan.reads_samples

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,6 +15,10 @@ from multifeed.extras import package
 # Parsers go down into values by recursion: what is nested deeper may be more than the stack holds, which
 # kills the process.
 DEEPEST = 100
+
+# Python 3.11 counts how deep it is in a literal for all threads together: where garbage collection let
+# another thread parse one meanwhile, it raises "AST constructor recursion depth mismatch".
+LITERALS = threading.Lock()
 
 _TEXT_IN_JSON = re.compile(rb'"(?:[^"\\]|\\.)*+"')
 
@@ -215,7 +220,8 @@ def _parse_literal(text: str) -> Any:
         raise BadValue(
             f"has more than {_MOST_TOKENS:,} values, commas and brackets", "Write it as JSON."
         )
-    tree = ast.parse(text.lstrip(" \t"), mode="eval")
+    with LITERALS:
+        tree = ast.parse(text.lstrip(" \t"), mode="eval")
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
             # Python would take the last of two. A key that is no constant is none of ours either.

@@ -50,7 +50,7 @@ from multifeed.state import Identity, declared
 from multifeed.structure import Structure
 from multifeed.tuples import Tuples
 from multifeed.weights import ClassWeights
-from multifeed.workers.cpus import usable_cpus
+from multifeed.workers.cpus import threads_for, usable_cpus
 from multifeed.workers.memory import Packed, SharedFile, packed
 
 if TYPE_CHECKING:
@@ -133,8 +133,9 @@ class Feed:
             into account if they are compiled as ``weighted_metrics``).
         max_bad: The share of the dataset's samples, 0 to 1, that may be dropped or masked; one more, and
             the run ends with `BadSamplesError`, which lists them.
-        workers: Threads that read files; by default one for each CPU this process may use. Fields that
-            are gathered from memory need none and start none.
+        workers: Threads that read files; by default one for each CPU this process may use, and 32
+            where parts of files far away are read. Fields that are gathered from memory need none and
+            start none.
         processes: Worker processes, of `workers` threads each; 0 for threads in this process, which
             cannot run functions of yours in Python at the same time. None for what serves `fit` best:
             one process for 10,000 samples or more that are read one by one, if all can be handed over.
@@ -246,11 +247,12 @@ class Feed:
         else:
             self._recipe = recipe()
         self.processes = 0 if self._shared is None else processes or 1
-        # Of each process, where there are any.
-        self.workers = workers or max(1, usable_cpus() // max(1, self.processes))
-        workers_in_all = self.workers * max(1, self.processes)
         if self._shared is not None:
             self._recipe = self._shared.recipe
+        # Of each process, where there are any.
+        threads = threads_for(waits=self._recipe.plan.waits)
+        self.workers = workers or max(1, threads // max(1, self.processes))
+        workers_in_all = self.workers * max(1, self.processes)
         specs = self._recipe.plan.specs
         batch_bytes = max(1, self._recipe.plan.row_bytes * batch_size)
         self.prefetch = max(

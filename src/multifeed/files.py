@@ -9,7 +9,7 @@ import stat
 import threading
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Self
 from multifeed.errors import BadValue
 
 REPLACE = "Replace the file, or leave the row out with data.select."
+_REPLACE_IN_TABLE = "Replace the file, or leave its row out of the table."
 LIST_AGAIN = "List its parts again, as mf.tar and mf.tfrecord do."
 _MORE = "The file may be a good one: let the process open more (ulimit -n), or pass fewer workers."
 
@@ -25,7 +26,7 @@ _MORE = "The file may be a good one: let the process open more (ulimit -n), or p
 MAX_FILE_BYTES = 2**31
 
 # What a library that reads in small pieces gets at once.
-_BUFFER_BYTES = 2**16
+BUFFER_BYTES = 2**16
 
 _SEEKING = threading.Lock()
 
@@ -34,6 +35,25 @@ _SEEKING = threading.Lock()
 _FLAGS = (
     os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 )
+
+
+class _Tally(threading.local):
+    """What a thread has read."""
+
+    bytes = 0
+
+
+_tally = _Tally()
+
+
+def bytes_read() -> int:
+    """Return how many bytes of files this thread has read so far."""
+    return _tally.bytes
+
+
+def count_read(count: int) -> None:
+    """Count bytes of a file that came to this thread."""
+    _tally.bytes += count
 
 
 class File(ABC):
@@ -56,9 +76,25 @@ class File(ABC):
                 read.
         """
 
+    def read_many(self, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return several parts, each as `read` does; of a file far away, they come at once.
+
+        Args:
+            places: Where each begins, and its bytes.
+
+        Raises:
+            BadValue: As `read`.
+        """
+        return [self.read(start, count) for start, count in places]
+
     @abstractmethod
     def close(self) -> None:
         """Let it go."""
+
+    @property
+    def is_far(self) -> bool:
+        """Whether reading it waits for a network."""
+        return False
 
     @property
     def path(self) -> str | None:
@@ -67,11 +103,6 @@ class File(ABC):
         None if there is none: it is a part of another file, or far away.
         """
         return None
-
-    @property
-    def is_near(self) -> bool:
-        """Whether it is a file of this machine."""
-        return False
 
     def read_into(self, start: int, out: memoryview) -> None:
         """Read what stands from byte `start` on until `out`, of bytes, is full.
@@ -83,7 +114,7 @@ class File(ABC):
 
     def stream(self) -> io.BufferedReader:
         """Return it as a file object that can be read and sought in; closing that leaves this open."""
-        return io.BufferedReader(_Stream(self), _BUFFER_BYTES)
+        return io.BufferedReader(Stream(self), BUFFER_BYTES)
 
     def __enter__(self) -> Self:
         return self
@@ -92,27 +123,33 @@ class File(ABC):
         self.close()
 
 
-class _Stream(io.RawIOBase):
+class Stream(io.RawIOBase):
+    """A file as an unbuffered file object; closing that leaves the file open.
+
+    Args:
+        file: The file.
+    """
+
     def __init__(self, file: File) -> None:
         self._file, self._at = file, 0
 
-    def readable(self) -> bool:
+    def readable(self) -> bool:  # noqa: D102 - see RawIOBase
         return True
 
-    def seekable(self) -> bool:
+    def seekable(self) -> bool:  # noqa: D102 - see RawIOBase
         return True
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:  # noqa: D102 - see RawIOBase
         start = (0, self._at, self._file.size)[whence]
         if start + offset < 0:
             raise OSError(errno.EINVAL, "a place before the beginning of a file")
         self._at = start + offset
         return self._at
 
-    def tell(self) -> int:
+    def tell(self) -> int:  # noqa: D102 - see RawIOBase
         return self._at
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Any) -> int:  # noqa: D102 - see RawIOBase
         count = min(len(buffer), self._file.size - self._at)
         if count <= 0:
             # Behind the end there is nothing, as in any file object, which is no error.
@@ -138,16 +175,15 @@ class _LocalFile(File):
             raise BadValue(f"does not fit into memory ({count:,} bytes)", REPLACE) from error
         if len(data) < count:
             raise BadValue(f"has shrunk while it was read, to {start + len(data):,} bytes", REPLACE)
+        count_read(count)
         return data
-
-    @property
-    def is_near(self) -> bool:
-        return True
 
     def read_into(self, start: int, out: memoryview) -> None:
         # More than one call can read, not there, or not to be read: what `read` says of that.
         if _read_into(self._handle, start, out) < len(out):
             super().read_into(start, out)
+        else:
+            count_read(len(out))
 
     def close(self) -> None:
         if self._handle >= 0:
@@ -193,13 +229,18 @@ class Part(File):
         refuse_beyond(start, count, self.size)
         return self._whole.read(self._start + start, count)
 
-    @property
-    def is_near(self) -> bool:  # noqa: D102 - see File
-        return self._whole.is_near
-
     def read_into(self, start: int, out: memoryview) -> None:  # noqa: D102 - see File
         refuse_beyond(start, len(out), self.size)
         self._whole.read_into(self._start + start, out)
+
+    def read_many(self, places: Sequence[tuple[int, int]]) -> list[bytes]:  # noqa: D102 - see File
+        for start, count in places:
+            refuse_beyond(start, count, self.size)
+        return self._whole.read_many([(self._start + start, count) for start, count in places])
+
+    @property
+    def is_far(self) -> bool:  # noqa: D102 - see File
+        return self._whole.is_far
 
     def close(self) -> None:  # noqa: D102 - see File
         self._whole.close()
@@ -234,6 +275,11 @@ def refuse_beyond(start: int, count: int, size: int) -> None:
         )
     if count > MAX_FILE_BYTES:
         raise BadValue(f"has {count:,} bytes, where at most {MAX_FILE_BYTES:,} are read", REPLACE)
+
+
+def of_table(remedy: str) -> str:
+    """Return a remedy as it is where there is a table, and no dataset yet."""
+    return _REPLACE_IN_TABLE if "data.select" in remedy else remedy
 
 
 def read_file(path: str, top: str | None = None) -> bytes:

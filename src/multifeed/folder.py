@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from multifeed.errors import BadValue
-from multifeed.files import REPLACE, File, Part, leads_out, open_file, refuse_unless_under
+from multifeed.files import REPLACE, File, Part, count_read, leads_out, open_file, refuse_unless_under
 from multifeed.remote.uri import Request, is_under, is_uri, joined, localized, parts_of, shown
 
 # No system opens a longer name, and to follow one folder by folder takes a time that is its square.
@@ -142,7 +142,7 @@ class Folder:
         request = self.request(name)
         if request is None:
             return self._open(name)
-        from multifeed.remote.fetch import RemoteFile
+        from multifeed.remote.file import RemoteFile
 
         return RemoteFile(request)
 
@@ -158,7 +158,9 @@ class Folder:
                 return file.read()
         from multifeed.remote import ahead
 
-        return ahead.read(request)
+        data = ahead.read(request)
+        count_read(len(data))
+        return data
 
     def names(self, name: str) -> list[str]:
         """Return the sorted names of the files in a folder, as they are to be given to `open`.

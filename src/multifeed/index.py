@@ -66,9 +66,13 @@ class Index:
         """
         names = expand(shards, self._kind)
         tables = []
+        # Of each column, whether it names parts of shards, and where it was first.
+        first: dict[str, tuple[bool, str]] = {}
         with bars_on_terminal(progress) as bars:
             for name in bars.track(names, description="indexing"):
-                tables.append(self._named(name))
+                found = self._found_in(name)
+                _refuse_mix(found, name, first)
+                tables.append(_named(found, name))
         try:
             # A column that a shard does not have is null there.
             return pa.concat_tables(tables, promote_options="permissive")
@@ -80,11 +84,11 @@ class Index:
                 )
             ) from error
 
-    def _named(self, name: str) -> pa.Table:
-        """Return what a shard holds, with names of the parts of it."""
+    def _found_in(self, name: str) -> pa.Table:
+        """Return what a shard holds."""
         try:
             with Folder(None, False).open(name) as file:
-                found = self._known(name, file)
+                return self._known(name, file)
         except BadValue as error:
             # There is no row to leave out yet.
             is_of_rows = "data.select" in error.remedy
@@ -92,11 +96,6 @@ class Index:
             raise DeclarationError(
                 lines(f"the shard {name!r} cannot be used: it {error.reason}.", remedy)
             ) from error
-        columns: dict[str, Any] = {"shard": pa.repeat(pa.scalar(name), found.num_rows)}
-        for field, column in zip(found.schema, found.columns, strict=True):
-            is_part = field.metadata is not None and set(_PART) <= set(field.metadata)
-            columns[field.name] = pc.binary_join_element_wise(name, column, "") if is_part else column
-        return pa.table(columns)
 
     def _known(self, name: str, shard: File) -> pa.Table:
         """Return what a shard holds, as it was found before, or is now."""
@@ -127,6 +126,35 @@ class Index:
             return found
         # From there on it is mapped, and takes no memory.
         return _read(path) or found
+
+
+def _refuse_mix(found: pa.Table, name: str, first: dict[str, tuple[bool, str]]) -> None:
+    """Raise if a column names parts of a shard, and holds values in an earlier one, or the other way."""
+    for field in found.schema:
+        is_part, other = first.setdefault(field.name, (_is_part(field), name))
+        if is_part != _is_part(field):
+            of_values, of_parts = (name, other) if is_part else (other, name)
+            raise DeclarationError(
+                lines(
+                    f"{field.name!r} holds values in the shard {of_values!r}, and names parts of the "
+                    f"shard {of_parts!r}.",
+                    "Rename one of them, or leave that name out of values=.",
+                )
+            )
+
+
+def _named(found: pa.Table, name: str) -> pa.Table:
+    """Return what a shard holds, with names of the parts of it."""
+    columns: dict[str, Any] = {"shard": pa.repeat(pa.scalar(name), found.num_rows)}
+    for field, column in zip(found.schema, found.columns, strict=True):
+        columns[field.name] = (
+            pc.binary_join_element_wise(name, column, "") if _is_part(field) else column
+        )
+    return pa.table(columns)
+
+
+def _is_part(field: pa.Field) -> bool:
+    return field.metadata is not None and set(_PART) <= set(field.metadata)
 
 
 def _read(path: Path) -> pa.Table | None:

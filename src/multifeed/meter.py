@@ -29,7 +29,8 @@ class Spent:
         load_s: Seconds spent reading files.
         decode_s: Seconds spent turning what was read into arrays.
         copy_s: Seconds spent copying what lies in memory.
-        loaded_bytes: Bytes that were read from files.
+        loaded_bytes: Bytes that were read from files, and of samples that lie in memory as they are
+            stored; not what a library reads of a file that it opens by itself.
         samples: How many samples of it were made.
         redone: How many of them a cache should have had, and were decoded from their source.
     """
@@ -46,18 +47,24 @@ class Spent:
         """Seconds in all."""
         return self.load_s + self.decode_s + self.copy_s
 
-    def count(self, loaded: Any, begin: float, between: float, end: float) -> None:
-        """Count one sample that was loaded from `begin` to `between`, and decoded until `end`."""
+    def count(self, loaded: Any, read: int, begin: float, between: float, end: float) -> None:
+        """Count one sample that was loaded from `begin` to `between`, and decoded until `end`.
+
+        Args:
+            loaded: What was loaded.
+            read: The bytes of files that were read for it.
+            begin: When it began, in seconds.
+            between: When it was loaded.
+            end: When it was decoded.
+        """
         self.samples += 1
         self.load_s += between - begin
         self.decode_s += end - between
         if isinstance(loaded, Redone):
             self.redone += 1
             loaded = loaded.loaded
-        if isinstance(loaded, bytes):
-            self.loaded_bytes += len(loaded)
-        else:
-            self.loaded_bytes += getattr(loaded, "nbytes", 0)
+        in_memory = len(loaded) if isinstance(loaded, bytes) else getattr(loaded, "nbytes", 0)
+        self.loaded_bytes += read or in_memory
 
     def count_all(self, samples: int, loaded_bytes: int, seconds: float) -> None:
         """Count samples that were read at once, straight to where they belong."""

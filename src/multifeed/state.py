@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import MISSING, is_dataclass
 from dataclasses import Field as DataclassField
 from dataclasses import fields as dataclass_fields
+from fractions import Fraction
 from functools import cached_property, partial
 from typing import Any, cast
 
@@ -279,7 +280,7 @@ def declared(value: object) -> str:
         return repr(value.item())
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{value.shape} #{_digest(repr(value.tolist()))}"
-    if isinstance(value, str | bytes | int | float | complex | None):
+    if isinstance(value, str | bytes | int | float | complex | Fraction | None):
         return repr(value)
     if isinstance(value, partial):
         return f"partial({declared(value.func)}, {declared(value.args)}, {declared(value.keywords)})"

@@ -215,7 +215,7 @@ def read_table(path: str | os.PathLike[str], text: Collection[str] = ()) -> pa.T
 
 def _read_far(uri: str, text: Collection[str]) -> pa.Table:
     """Read a table file far away, by way of a copy that is there no longer than that."""
-    from multifeed.remote.fetch import RemoteFile
+    from multifeed.remote.file import RemoteFile
 
     suffix = _suffix(parts_of(shown(uri)).path, shown(uri))
     try:

@@ -17,6 +17,7 @@ from multifeed.fields.geotiff import Scene, Size
 from multifeed.fields.raster import WINDOW
 from multifeed.fields.rows import NDArray, Source
 from multifeed.fields.shared import checked_size, column_names, holds_text, one_of
+from multifeed.files import of_table
 from multifeed.folder import Folder
 from multifeed.listing import Pattern
 from multifeed.table import Columns, as_table, is_path, is_table_file
@@ -162,7 +163,7 @@ def _size(folder: Folder, name: str) -> Size:
         scene = Scene(folder, name)
     except BadValue as error:
         raise DeclarationError(
-            lines(f"the file {one_line(folder.path(name))!r} {error.reason}.", error.remedy)
+            lines(f"the file {one_line(folder.path(name))!r} {error.reason}.", of_table(error.remedy))
         ) from error
     try:
         return scene.size

@@ -17,6 +17,7 @@ from multifeed.fields.arrayfiles import FORMATS, count_rows, named
 from multifeed.fields.layouts import is_series
 from multifeed.fields.rows import NDArray, Source
 from multifeed.fields.shared import at_least, at_least_one, holds_text, one_of
+from multifeed.files import of_table
 from multifeed.folder import suffix_of
 from multifeed.listing import Pattern
 from multifeed.table import Columns, as_table, is_path
@@ -185,7 +186,8 @@ def _lengths(source: Source, column: str, member: str | None, threads: int) -> N
             return count_rows(folder, cell, member)
         except BadValue as error:
             file = folder.path(named(cell, None)[0])
-            raise bad_sample(error, column, int(row), file, None) from error
+            told = BadValue(error.reason, of_table(error.remedy))
+            raise bad_sample(told, column, int(row), file, None) from error
 
     with ThreadPoolExecutor(threads) as pool:
         cells = encoded.dictionary.to_pylist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -522,3 +523,42 @@ def test_two_colons_may_stand_in_the_name_of_a_file(tmp_path: Path) -> None:
         np.save(tmp_path / name, np.arange(3.0))
         data = mf.Dataset({"x": [name]}, inputs=mf.Array("x", (3,)), root=tmp_path)
         assert data[0][0].tolist() == [0, 1, 2]
+
+
+@every
+def test_what_is_read_is_counted(tmp_path: Path, make: Callable[[Path], str]) -> None:
+    """In the report of a feed; of a file of which all is read, its size, each time."""
+    name = make(tmp_path)
+    member = None if make is npy else "x"
+    data = mf.Dataset({"x": [name] * 4}, inputs=mf.Array("x", SHAPE, member=member), root=tmp_path)
+    with mf.Feed(data, 2, workers=1) as feed:
+        list(feed)
+        read = feed.report().fields["x"]
+    # Of what is packed, a part of the numbers' bytes.
+    assert read.loaded_bytes > read.samples * VALUES.size / 2
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_objects_in_mat_are_passed_over(tmp_path: Path, order: str) -> None:
+    """MATLAB tells no shape of them, and keeps what they consist of in an array without a name."""
+
+    def part(kind: int, data: bytes) -> bytes:
+        return struct.pack(f"{order}II", kind, len(data)) + data + bytes(-len(data) % 8)
+
+    def text(content: str) -> bytes:
+        return part(1, content.encode())
+
+    flags, shape = struct.pack(f"{order}II", 17, 0), struct.pack(f"{order}ii", 2, 2)
+    head = part(6, struct.pack(f"{order}II", 13, 0)) + part(5, shape)
+    four = part(6, struct.pack(f"{order}4I", 1, 2, 3, 4))
+    places = part(14, head + text("") + four)
+    opaque = part(14, part(6, flags) + text("clock") + text("MCOS") + text("datetime") + places)
+    wanted = part(14, head + text("x") + four)
+    hidden = part(14, head + text("") + four)
+    start = b"MATLAB 5.0 MAT-file".ljust(116) + bytes(8) + struct.pack(f"{order}HH", 0x100, 0x4D49)
+    (tmp_path / "a.mat").write_bytes(start + opaque + wanted + hidden)
+    assert scipy.io.loadmat(tmp_path / "a.mat")["x"].tolist() == [[1, 3], [2, 4]]
+    found = mf.Dataset({"x": ["a.mat::x"]}, inputs=mf.Array("x", (2, 2)), root=tmp_path)[0][0]
+    assert found.tolist() == [[1, 3], [2, 4]]
+    assert refused(f"{tmp_path}/a.mat::clock") == "holds an object at 'clock', not numbers"
+    assert refused(tmp_path / "a.mat").endswith("no variable of it is named; it has 'clock', 'x'")

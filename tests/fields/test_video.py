@@ -20,6 +20,7 @@ import pytest
 import multifeed as mf
 from multifeed.batch import allocate
 from multifeed.fields import film
+from multifeed.state import declared
 
 REPLACE = "Replace the file, or leave the row out with data.select."
 CORRECT = "Correct the row's start and stop, or leave the row out with data.select."
@@ -214,6 +215,8 @@ def test_frames_are_taken_by_time() -> None:
     """From the start on; where the video ends, the rest is 0, and a mask tells."""
     assert taken(encoded(), 4, rate=5) == [0, 2, 4, 6]
     assert taken(encoded(), 4, rate=2.5) == [0, 4, 8, 12]
+    assert taken(encoded(), 4, rate=Fraction(5, 2)) == [0, 4, 8, 12]
+    assert "Fraction(5, 2)" in declared(mf.Video("film", 4, 8, rate=Fraction(5, 2)))
     assert taken(encoded(), 4, rate=30) == [0, 0, 0, 1]
     # WebM rounds times to milliseconds: at 30 frames a second each third one comes late.
     webm = encoded("webm", "libvpx", 31, rate=30)

@@ -18,7 +18,9 @@ from nibabel.testing import data_path
 from pydicom.data import get_testdata_file
 
 import multifeed as mf
+from multifeed.fields.scans import header
 from multifeed.files import _LocalFile
+from multifeed.folder import Folder
 
 PACKAGED = Path(data_path)
 CT_FOLDER = Path(get_testdata_file("CT_small.dcm")).parent
@@ -255,7 +257,7 @@ def test_a_patch_reads_the_rows_that_it_needs(
         list(feed)
         read_of = feed.report().fields["scan"]
         # The next epoch may have been begun.
-        assert read_of.loaded_bytes == 6 * row * 2 * slices * read_of.samples
+        assert read_of.loaded_bytes == (1_024 + 6 * row * 2 * slices) * read_of.samples
 
 
 def test_a_patch_that_has_nothing_of_the_volume_is_refused(tmp_path: Path) -> None:
@@ -297,6 +299,33 @@ def test_where_a_patch_begins_is_a_column_or_not(tmp_path: Path) -> None:
         with pytest.raises(mf.DeclarationError) as caught:
             mf.Dataset(changed, inputs=mf.Volume("scan", patch=2), root=tmp_path)
         assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("unit", "millimetres"), [("meter", 1_000), ("mm", 1), ("micron", 0.001), (0, 1)]
+)
+def test_units_of_nifti_become_millimetres(tmp_path: Path, unit: str | int, millimetres: float) -> None:
+    """Where none is told, they are taken for millimetres."""
+    image = nibabel.Nifti1Image(numbers(4, 5, 6), np.diag([2, 3, 4, 1]))
+    image.header.set_xyzt_units(unit, "sec")
+    nibabel.save(image, tmp_path / "x.nii")
+    assert nibabel.load(tmp_path / "x.nii").header.get_xyzt_units()[0] == (unit or "unknown")
+    found = header(Folder(str(tmp_path), False), "x.nii").spacing
+    assert found == pytest.approx((2 * millimetres, 3 * millimetres, 4 * millimetres))
+
+
+def test_an_unknown_unit_of_nifti_is_refused(tmp_path: Path) -> None:
+    """With what makes it a known one."""
+    image = nibabel.Nifti1Image(numbers(4, 5, 6), np.eye(4))
+    image.header["xyzt_units"] = 5
+    (tmp_path / "x.nii").write_bytes(image.to_bytes())
+    with pytest.raises(mf.errors.SampleError) as caught:
+        mf.Dataset({"scan": ["x.nii"]}, inputs=mf.Volume("scan", size=4), root=tmp_path)[0]
+    assert str(caught.value) == (
+        "'scan' of row 0 cannot be used: the file has voxels measured in an unknown unit (5 in "
+        f"xyzt_units).\n  File: {tmp_path}/x.nii (row 0).\n"
+        '  Correct the header, e.g. with nibabel\'s header.set_xyzt_units("mm"), and save the file.'
+    )
 
 
 # DICOM -------------------------------------------------------------------------------------------

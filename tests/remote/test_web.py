@@ -86,7 +86,7 @@ def test_part_of_a_file_is_a_request_of_that_part(store: Web) -> None:
     assert store.asked == [
         ("/big", "bytes=0-65535"),
         ("/big", "bytes=200000-200004"),
-        ("/big", f"bytes={len(data) - 7}-{len(data) - 1}"),
+        ("/big", f"bytes={4 * 2**16}-{len(data) - 1}"),
     ]
     assert folder.read("big::member@1000+50") == data[1000:1050]
     with folder.open("big::member@1000+50") as part:

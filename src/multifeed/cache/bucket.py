@@ -67,7 +67,7 @@ class Bucket:
         Raises:
             OSError: If it cannot be read, or there is no room for it here.
         """
-        from multifeed.remote.fetch import RemoteFile
+        from multifeed.remote.file import RemoteFile
 
         path = self.copies / name
         with suppress(OSError):

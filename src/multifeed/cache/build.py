@@ -53,7 +53,7 @@ from multifeed.folder import file_of
 from multifeed.keys import Keys
 from multifeed.progress import bars_on_terminal
 from multifeed.remote.uri import is_uri, joined, localized
-from multifeed.workers.cpus import usable_cpus
+from multifeed.workers.cpus import threads_for
 from multifeed.workers.threads import Job, OrderedThreads
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ def cache(
         max_bytes: What is kept takes no more than these; the rest is decoded each epoch.
         version: Stands for the code of functions such as `preprocess`: change it when they change.
             By default their code is looked at.
-        workers: Threads that decode; by default one for each CPU this process may use.
+        workers: Threads that decode; by default one for each CPU this process may use, and 32 where
+            parts of files far away are read.
         progress: Show on stderr how far it is, if that is a terminal.
         local: The folder for copies of what lies in a bucket; by default one of the user's own caches.
         local_bytes: What the copies of one cache may take; those that were not opened for the longest
@@ -154,7 +155,7 @@ def cache(
     if version is not None and not isinstance(version, str):
         raise DeclarationError(f"version is a text; received {version!r}.")
     max_bytes = at_least_one("max_bytes", max_bytes)
-    threads = at_least_one("workers", workers) or usable_cpus()
+    workers = at_least_one("workers", workers)
     local_bytes = at_least("local_bytes", local_bytes, 1)
     chosen = _chosen(data, layout, version)
     if not chosen:
@@ -169,6 +170,7 @@ def cache(
     except OSError as error:
         raise DeclarationError(f"the cache in {store.place!r} cannot be looked at: {error}") from error
     if not is_whole:
+        threads = workers or threads_for(waits=any(each.reader.waits for each in chosen))
         build = _Build(data, chosen, store, layout, max_bytes, threads)
         store = build.run(progress)
     return _cached(data, store, layout, version)

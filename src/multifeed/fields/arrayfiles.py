@@ -180,6 +180,7 @@ class ArrayFiles(PerSample):
         self._shape, self._scale, self._padding, self._rows = shape, scale, padding, rows
         self._handles = Handles(open_container)
         self._requests = Requests(cells, folder, self._read_whole)
+        self._reads_parts_far_away = Requests(cells, folder, self._read_in_part).is_far
         # Numbers have at most 16 bytes, and headers are short.
         is_known = None not in shape and rows is None
         sizes = (size for size in shape if size is not None)
@@ -204,31 +205,37 @@ class ArrayFiles(PerSample):
     def requests(self, rows: NDArray) -> Iterable[Request]:
         return self._requests(rows)
 
+    @property
+    def waits(self) -> bool:
+        return self._reads_parts_far_away
+
     def _read_whole(self, cell: str) -> str | None:
         """Return the name of the file of a cell if all of it is read."""
         name, _, found = named(cell, self._member)
         return name if self._is_read_whole(found) else None
 
+    def _read_in_part(self, cell: str) -> str | None:
+        """Return the name of the file of a cell if not all of it is read."""
+        name, _, found = named(cell, self._member)
+        return None if self._is_read_whole(found) else name
+
     def _is_read_whole(self, found: Format) -> bool:
         return found.open is None or (found.parse is not None and self._rows is None)
 
-    def gather(self, rows: NDArray, out: NDArray) -> int | None:
+    def gather(self, rows: NDArray, out: NDArray) -> bool:
         if self._coded is None:
-            return None
+            return False
         cells, codes = self._coded
         places_of: dict[int, list[int]] = {}
         for place, code in enumerate(codes[rows].tolist()):
             places_of.setdefault(code, []).append(place)
-        total = 0
-        for code, places in places_of.items():
-            try:
-                count = self._gather(cells[code], rows[places], places, out)
-            except BadValue:
-                return None
-            if count is None:
-                return None
-            total += count
-        return total
+        try:
+            return all(
+                self._gather(cells[code], rows[places], places, out)
+                for code, places in places_of.items()
+            )
+        except BadValue:
+            return False
 
     @cached_property
     def _coded(self) -> tuple[list[Any], NDArray] | None:
@@ -237,15 +244,15 @@ class ArrayFiles(PerSample):
             return None
         return self._cells.coded()
 
-    def _gather(self, cell: str, rows: NDArray, places: Sequence[int], out: NDArray) -> int | None:
+    def _gather(self, cell: str, rows: NDArray, places: Sequence[int], out: NDArray) -> bool:
         """Write rows that are parts of one file to their places in `out`, as `gather` does."""
         name, path, found = named(cell, self._member)
         if self._is_read_whole(found):
-            return None
+            return False
         stored: Stored = self._handles.get(self._folder, name).array(path)
         lies, shape = stored.place, self.spec.shape
-        if lies is None or not lies[0].is_near or not shape or stored.shape[1:] != shape[1:]:
-            return None
+        if lies is None or lies[0].is_far or not shape or stored.shape[1:] != shape[1:]:
+            return False
         is_as_stored = self._scale is None and stored.dtype == out.dtype
         into = out if is_as_stored else np.empty((len(rows), *shape), stored.dtype)
         file, begin = lies
@@ -256,13 +263,13 @@ class ArrayFiles(PerSample):
             places if is_as_stored else range(len(rows)), spans, strict=True
         ):
             if first < 0 or last - first != shape[0] or last > stored.shape[0]:
-                return None
+                return False
             file.read_into(begin + first * row_bytes, memory[place * size : (place + 1) * size])
         if not is_as_stored:
             values = np.empty(into.shape, out.dtype)
             store(into, values, scale=self._scale)
             out[places] = values
-        return len(rows) * size
+        return True
 
     def load(self, row: int) -> bytes | Work:
         name, path, found = named(self._cells[row], self._member)

@@ -183,7 +183,12 @@ class _AudioReader(PerSample):
         return self._contents.file(row)
 
     def requests(self, rows: NDArray) -> Iterable[Request]:
-        return () if self._bounds else self._contents.requests(rows)
+        asked = self._contents.requests
+        return asked.heads(rows) if self._bounds else asked(rows)
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._bounds) and self._contents.requests.is_far
 
     def load(self, row: int) -> Loaded:
         # From memory, libsndfile reads by calls into Python, for which threads wait for each other.

@@ -161,20 +161,28 @@ class PerSample(ABC):
         """
         return ()
 
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for storage far away, for what `requests` cannot tell.
+
+        So that more threads than processors are worth their while.
+        """
+        return False
+
     def expect(self, rows: NDArray) -> None:
         """Note that these rows, ``int64[n]``, will be read now, one after the other."""
         return
 
-    def gather(self, rows: NDArray, out: NDArray) -> int | None:
+    def gather(self, rows: NDArray, out: NDArray) -> bool:
         """Write rows, ``int64[n]``, to `out`, ``[n, *spec.shape]``, all at once if that is quicker.
 
         A few microseconds a row are as much as threads of Python lose by taking turns.
 
         Returns:
-            How many bytes were read. None if rows have to be loaded and decoded one by one: for what
-            they are, or since one of them cannot be used, which is told then.
+            Whether it has. If not, rows are to be loaded and decoded one by one: for what they are, or
+            since one of them cannot be used, which is told then.
         """
-        return None
+        return False
 
     @abstractmethod
     def load(self, row: int) -> Any:

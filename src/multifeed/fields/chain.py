@@ -182,6 +182,10 @@ class _ChainedSamples(PerSample):
         for number, here in self._chain._cut(rows):
             yield from self._readers[number].requests(self._chain._row_in[rows[here]])
 
+    @property
+    def waits(self) -> bool:
+        return any(reader.waits for reader in self._readers)
+
     def load(self, row: int) -> Any:
         reader, there = self._at(row)
         return reader.load(there)

@@ -50,7 +50,7 @@ class Contents:
         is_named = holds_text(source.columns[column].type)
         self._cells = source.cells(column)
         self._folder = source.folder(column) if is_named else None
-        # What storage far away is asked for, where no part is enough.
+        # What storage far away is asked for.
         self.requests = Requests(self._cells, self._folder)
 
     def file(self, row: int) -> str | None:

@@ -29,6 +29,10 @@ class Finished(PerSample):
     def requests(self, rows: NDArray) -> Iterable[Request]:
         return self._reader.requests(rows)
 
+    @property
+    def waits(self) -> bool:
+        return self._reader.waits
+
     def expect(self, rows: NDArray) -> None:
         self._reader.expect(rows)
 

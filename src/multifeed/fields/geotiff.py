@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import cache
-from io import BufferedReader
 from pathlib import PurePath
 from typing import Any, NamedTuple, Self
 
@@ -60,14 +59,20 @@ class Pixels(NamedTuple):
 
 @cache
 def _rasterio() -> Any:
-    """Return rasterio, and let it be quiet about what does not matter here."""
+    """Return rasterio, and let it take files from a store."""
     rasterio = package("rasterio", extra="geo", of="mf.Raster")
     package("rasterio.abc", extra="geo", of="mf.Raster")
-    # It warns of each file that lies nowhere on earth. Behind all other filters, so that whoever has
-    # one of their own keeps it.
-    warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning, append=True)
-    rasterio.abc.FileContainer.register(_Store)
+    rasterio.abc.MultiByteRangeResourceContainer.register(_Store)
     return rasterio
+
+
+def _hush() -> None:
+    """Let rasterio not warn of each file that lies nowhere on earth."""
+    kind = _rasterio().errors.NotGeoreferencedWarning
+    # Tests, and whoever resets warnings, take filters away. Behind all others, so that whoever has one
+    # of their own keeps it.
+    if not any(each[2] is kind for each in warnings.filters):
+        warnings.filterwarnings("ignore", category=kind, append=True)
 
 
 def versions() -> dict[str, str]:
@@ -107,6 +112,7 @@ class Scene:
         # The name under which GDAL has it open.
         self._path = file.path or f"scene-{next(_numbers)}.tif"
         self._store = None if file.path is not None else _Store(file, self._path)
+        _hush()
         with self._told(), _alone():
             # As a path object, it is never taken for the address of something far away.
             self._dataset = _rasterio().open(PurePath(self._path), driver="GTiff", opener=self._store)
@@ -214,6 +220,8 @@ class Scene:
             if self._store is not None and self._store.failures:
                 raise self._store.failures.pop() from error
             raise BadValue(f"is a damaged GeoTIFF file ({self._cause(error)})", REPLACE) from error
+        if self._store is not None and self._store.failures:
+            raise self._store.failures.pop()
 
     def _cause(self, error: BaseException) -> str:
         """Return what GDAL said first, without the name under which it has the file open."""
@@ -248,7 +256,7 @@ class _Store:
     def open(self, path: str, mode: str = "rb", **_: object) -> _Quiet:
         if path != self._name:
             raise FileNotFoundError(path)
-        return _Quiet(self._file.stream(), self.failures)
+        return _Quiet(self._file, self.failures)
 
     def isfile(self, path: str) -> bool:
         return path == self._name
@@ -267,11 +275,16 @@ class _Store:
 
 
 class _Quiet:
-    """A stream that ends where it cannot be read, and notes why."""
+    """A stream that ends where it cannot be read, and notes why.
 
-    def __init__(self, stream: BufferedReader, failures: list[BadValue]) -> None:
-        self._stream, self._failures = stream, failures
-        self.seek, self.tell, self.close = stream.seek, stream.tell, stream.close
+    Args:
+        file: The file.
+        failures: What went wrong is added here.
+    """
+
+    def __init__(self, file: File, failures: list[BadValue]) -> None:
+        self._file, self._stream, self._failures = file, file.stream(), failures
+        self.seek, self.tell, self.close = self._stream.seek, self._stream.tell, self._stream.close
 
     def read(self, count: int = -1) -> bytes:
         try:
@@ -279,6 +292,17 @@ class _Quiet:
         except BadValue as error:
             self._failures.append(error)
             return b""
+
+    def get_byte_ranges(self, offsets: list[int], sizes: list[int]) -> list[bytes]:
+        """Return several parts at once, as GDAL asks for the blocks of a window."""
+        try:
+            if max(map(sum, zip(offsets, sizes, strict=True))) > self._file.size:
+                raise BadValue("is a damaged GeoTIFF file (a block lies beyond its end)", REPLACE)
+            return self._file.read_many(list(zip(offsets, sizes, strict=True)))
+        except BadValue as error:
+            self._failures.append(error)
+            # So many bytes are copied, whatever comes.
+            return [bytes(size) for size in sizes]
 
     def __enter__(self) -> Self:
         return self

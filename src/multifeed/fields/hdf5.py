@@ -7,9 +7,9 @@ lock for all threads, opens other files where one says so, and crashes on some d
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from multifeed.errors import BadValue, some
 from multifeed.extras import package
 from multifeed.fields.npy import MAX_UNPACKED_BYTES
 from multifeed.fields.rows import NDArray
+from multifeed.fields.seen import Seen
 from multifeed.fields.shared import first_line
 from multifeed.fields.stored import (
     Chunked,
@@ -30,6 +31,8 @@ from multifeed.fields.stored import (
     unshuffle,
 )
 from multifeed.files import REPLACE, File
+
+T = TypeVar("T")
 
 NUMBERS = "Save it as an array of numbers."
 
@@ -66,10 +69,13 @@ class HDF5File(Container):
     def __init__(self, file: File, *, matlab: bool = False) -> None:
         self._h5py = package("h5py", extra="hdf5", of="mf.Array of HDF5 files")
         self._file, self._is_matlab = file, matlab
+        self._seen = Seen(file) if file.is_far else None
         try:
             # By a file object: what HDF5 opens by its path it locks, and shares what it knows of it
             # with whoever has that path open, also if the file is another one by now.
-            self._opened = self._h5py.File(file.stream(), "r")
+            self._opened = self._ask(lambda: self._h5py.File((self._seen or file).stream(), "r"))
+        except BadValue:
+            raise
         except Exception as error:
             raise BadValue(f"is not a readable HDF5 file ({first_line(error)})", REPLACE) from error
         self._known = Known()
@@ -83,10 +89,13 @@ class HDF5File(Container):
         finally:
             self._file.close()
 
+    def _ask(self, ask: Callable[[], T]) -> T:
+        """Return what HDF5 says."""
+        return ask() if self._seen is None else self._seen.of(ask)
+
     def _find(self, path: str) -> Stored:
         try:
-            dataset = self._follow(path)
-            stored = self._stored(path, dataset)
+            stored = self._ask(lambda: self._stored(path, self._follow(path)))
             return _Reversed(stored) if self._is_matlab else stored
         except BadValue:
             raise
@@ -141,11 +150,14 @@ class HDF5File(Container):
         if layout == h5py.h5d.CHUNKED:
             filters = [plan.get_filter(number) for number in range(plan.get_nfilters())]
             chunks = _Chunks(self._file, shape, dtype, plan.get_chunk(), fill, filters)
-            chunks.list(dataset)
-            return chunks if chunks.is_known else _Slow(shape, dtype, h5py.Dataset(dataset))
+            chunks.locate(dataset)
+            return chunks if chunks.is_known else self._slow(shape, dtype, dataset)
         if layout == h5py.h5d.CONTIGUOUS:
             return _Contiguous(self._file, shape, dtype, dataset.get_offset(), fill)
-        return _Slow(shape, dtype, h5py.Dataset(dataset))
+        return self._slow(shape, dtype, dataset)
+
+    def _slow(self, shape: Shape, dtype: np.dtype[Any], dataset: Any) -> _Slow:
+        return _Slow(shape, dtype, self._h5py.Dataset(dataset), self._ask)
 
     def _numbers(self, path: str, dataset: Any) -> Any:
         """Return the type of an array's numbers, which is one that NumPy has."""
@@ -229,7 +241,7 @@ class _Chunks(Chunked):
                 "Write it again as h5py and h5repack do, packed by gzip alone.",
             )
 
-    def list(self, dataset: Any) -> None:
+    def locate(self, dataset: Any) -> None:
         """Find out where the chunks are."""
         found: list[tuple[Any, ...]] = []
 
@@ -260,12 +272,23 @@ class _Chunks(Chunked):
         return number
 
     def fetch(self, place: Shape) -> tuple[bytes, int] | None:
+        found: tuple[bytes, int] | None = self.fetch_all([place])[0]
+        return found
+
+    def fetch_all(self, places: Sequence[Shape]) -> list[Any]:
+        found = [self._place_of(place) for place in places]
+        parts = self._file.read_many([(each[0], each[1]) for each in found if each is not None])
+        data = iter(parts)
+        return [None if each is None else (next(data), each[2]) for each in found]
+
+    def _place_of(self, place: Shape) -> tuple[int, int, int] | None:
+        """Return where a chunk lies, its bytes, and which filters it was not put through."""
         number = self._number(place)
         row = int(np.searchsorted(self._numbers, number))
         if row == len(self._numbers) or self._numbers[row] != number:
             return None
         offset, size, mask = self._table[row].tolist()
-        return self._file.read(offset, size), mask
+        return offset, size, mask
 
     def unpack(self, fetched: tuple[bytes, int]) -> NDArray:
         data, mask = fetched
@@ -285,13 +308,17 @@ class _Chunks(Chunked):
 class _Slow(Stored):
     """Numbers that h5py reads: packed by its own LZF, or so few that they stand in the description."""
 
-    def __init__(self, shape: Shape, dtype: np.dtype[Any], dataset: Any) -> None:
+    def __init__(
+        self, shape: Shape, dtype: np.dtype[Any], dataset: Any, ask: Callable[[Callable[[], Any]], Any]
+    ) -> None:
         super().__init__(shape, dtype)
-        self._dataset = dataset
+        self._dataset, self._ask = dataset, ask
 
     def load(self, start: int, stop: int) -> Work:
         try:
-            found = self._dataset[start:stop] if self.shape else self._dataset[()]
+            found = self._ask(lambda: self._dataset[start:stop] if self.shape else self._dataset[()])
+        except BadValue:
+            raise
         except Exception as error:
             raise BadValue(f"is a damaged HDF5 file ({first_line(error)})", REPLACE) from error
         return lambda: np.asarray(found)

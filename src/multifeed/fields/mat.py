@@ -30,7 +30,11 @@ _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f
 _KINDS = {
     6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8",
 }  # fmt: skip
-_OTHERS = {1: "a cell array", 2: "a struct", 3: "an object", 4: "text", 5: "a sparse array"}
+_OPAQUE = 17
+_OTHERS = {
+    1: "a cell array", 2: "a struct", 3: "an object", 4: "text", 5: "a sparse array", 16: "a function",
+    _OPAQUE: "an object",
+}  # fmt: skip
 _IS_LOGICAL, _IS_COMPLEX = 0x02, 0x08
 
 
@@ -73,6 +77,9 @@ class _MatFile(Container):
         names = []
         for element in self._elements():
             head = element.head()
+            if not head.name:
+                # What objects consist of, which stands apart from them.
+                continue
             if head.name == path:
                 return _Array(element, head)
             names.append(head.name)
@@ -145,14 +152,12 @@ class _Head:
     def __init__(self, data: bytes, order: str) -> None:
         _, flags, _ = _part(data, 0, order)
         (bits,) = struct.unpack_from(f"{order}I", data, flags)
-        _, start, size = _part(data, flags + 8, order)
-        axes = size // 4
-        if size % 4 or not 2 <= axes <= _MOST_AXES:
-            raise _damaged("an array without a shape")
-        self.shape: Shape = struct.unpack_from(f"{order}{axes}i", data, start)
-        if min(self.shape) < 0:
-            raise _damaged(f"an array of shape {self.shape}")
-        _, name, length = _part(data, start + -(-size // 8) * 8, order)
+        self.shape: Shape = ()
+        at = flags + 8
+        # Of an object of a class, tables and texts of MATLAB's too, no shape is told.
+        if bits & 0xFF != _OPAQUE:
+            self.shape, at = _shape(data, at, order)
+        _, name, length = _part(data, at, order)
         self.name = data[name : name + length].decode("latin-1")
         # What is short stands in the same eight bytes as its kind and size.
         self.end = name + (4 if name % 8 else -(-length // 8) * 8)
@@ -160,6 +165,18 @@ class _Head:
         self.dtype = np.dtype(_KINDS.get(self.kind, "f8"))
         if bits >> 8 & _IS_LOGICAL:
             self.dtype = np.dtype(np.bool_)
+
+
+def _shape(data: bytes, at: int, order: str) -> tuple[Shape, int]:
+    """Return the shape that begins at a place of an array, and where that ends."""
+    _, start, size = _part(data, at, order)
+    axes = size // 4
+    if size % 4 or not 2 <= axes <= _MOST_AXES:
+        raise _damaged("an array without a shape")
+    shape: Shape = struct.unpack_from(f"{order}{axes}i", data, start)
+    if min(shape) < 0:
+        raise _damaged(f"an array of shape {shape}")
+    return shape, start + -(-size // 8) * 8
 
 
 def _part(data: bytes, at: int, order: str) -> tuple[int, int, int]:

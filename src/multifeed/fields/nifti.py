@@ -21,6 +21,10 @@ _GZIP = b"\x1f\x8b"
 _CLASSES = {348: "Nifti1Header", 540: "Nifti2Header"}
 # Extensions stand between the header and the data, which some programs use for notes of their own.
 _LAST_START = 2**24
+# Of what a header says of units, the bits that are of lengths; and how many millimetres these are: those
+# of which nothing is said, as many programs do, are taken for such; metres, millimetres, micrometres.
+_UNITS_OF_LENGTH = 0b111
+_MM = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
 # Of the header, which voxels a file begins with: enough for both.
 HEADER_BYTES = 1_024
 
@@ -86,6 +90,7 @@ def parse_header(head: bytes) -> Lying:
         dtype = header.get_data_dtype()
         slope, intercept = header.get_slope_inter()
         affine = header.get_best_affine()
+        unit = int(header["xyzt_units"]) & _UNITS_OF_LENGTH
     except Exception as error:
         # Its numbers are believed where they should be looked at: a damaged one fails in any way.
         raise BadValue(f"has a damaged NIfTI header ({first_line(error)})", REPLACE) from error
@@ -97,8 +102,14 @@ def parse_header(head: bytes) -> Lying:
         )
     if not (math.isfinite(start) and size + 4 <= start <= _LAST_START and start == int(start)):
         raise BadValue(f"has a damaged NIfTI header (its data begin at byte {start:g})", REPLACE)
+    if unit not in _MM:
+        raise BadValue(
+            f"has voxels measured in an unknown unit ({unit} in xyzt_units)",
+            'Correct the header, e.g. with nibabel\'s header.set_xyzt_units("mm"), and save the file.',
+        )
     shape, channels = _shape(lengths)
     scale = 1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)
+    affine = np.diag([*[_MM[unit]] * 3, 1.0]) @ affine
     stored = Stored(shape, channels, _number(dtype), checked_affine(affine), *scale)
     return Lying(stored, int(start), (0, 1, 2, 3))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from multifeed.documents import LITERALS
 from multifeed.errors import BadValue, some
 from multifeed.fields.rows import NDArray
 from multifeed.fields.shared import first_line
@@ -67,7 +68,8 @@ def read_header(data: bytes) -> tuple[Shape, bool, np.dtype[Any], int]:
     """
     stream = io.BytesIO(data)
     try:
-        shape, fortran, dtype = _READ_HEADER[np.lib.format.read_magic(stream)](stream)
+        with LITERALS:
+            shape, fortran, dtype = _READ_HEADER[np.lib.format.read_magic(stream)](stream)
     except Exception as error:
         # The header is a Python literal: a damaged one fails in any way that a parser knows.
         raise BadValue(f"is not a readable .npy file ({first_line(error)})", REPLACE) from error

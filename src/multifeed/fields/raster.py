@@ -18,7 +18,7 @@ from multifeed.fields.geotiff import Band, Pixels, Scene, Size, Window, versions
 from multifeed.fields.handles import Handles
 from multifeed.fields.headers import agreed
 from multifeed.fields.resize import resize
-from multifeed.fields.rows import Cells, NDArray, Source
+from multifeed.fields.rows import Cells, NDArray, Requests, Source
 from multifeed.fields.scratch import Scratch
 from multifeed.fields.shared import (
     Filled,
@@ -307,6 +307,7 @@ class _RasterReader(PerSample):
         self._base_spec = Spec((*self._base_size, len(self._bands)), self.spec.dtype)
         self._cells: Cells = source.cells(field.column)
         self._folder = source.folder(field.column)
+        self._requests = Requests(self._cells, self._folder)
         self._windows = _windows(source, field._windows)
         self._scenes = Handles(Scene)
         self._scratch = Scratch()
@@ -316,6 +317,10 @@ class _RasterReader(PerSample):
             return self._folder.path(self._cells[row])
         except BadValue:
             return None
+
+    @property
+    def waits(self) -> bool:
+        return self._requests.is_far
 
     def load(self, row: int) -> Pixels:
         scene: Scene = self._scenes.get(self._folder, self._cells[row])
@@ -437,6 +442,8 @@ def _common_size(source: Source, names: tuple[str, ...]) -> Size:
 def _checked_bands(value: object) -> tuple[Band, ...] | None:
     if value is None:
         return None
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     is_listed = isinstance(value, Sequence) and not isinstance(value, str)
     given: Sequence[object] = value if is_listed else (value,)  # type: ignore[assignment]
     bands = tuple(each if isinstance(each, str) else whole_number(each) or 0 for each in given)

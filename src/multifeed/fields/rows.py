@@ -168,7 +168,7 @@ class Source(Rows):
 
 
 class Requests:
-    """What the names in a column ask storage far away for, where each names a file that is read whole.
+    """What the names in a column ask storage far away for, file by file.
 
     A column is taken for one of names near by if the first of them is.
 
@@ -183,10 +183,17 @@ class Requests:
     ) -> None:
         self._cells, self._folder, self._name_of = cells, folder, name_of
         self._is_near = folder is None
+        # Whether the first of them is far away.
+        self.is_far = False
         if folder is not None:
             with suppress(BadValue, UnicodeDecodeError):
                 first = cells.first()
-                self._is_near = first is not None and self._request(first) is None
+                self.is_far = self._request(first) is not None
+                self._is_near = first is not None and not self.is_far
+
+    def heads(self, rows: NDArray) -> list[Request]:
+        """Return those of the beginnings of the files that some rows, ``int64[n]``, name."""
+        return [request.head for request in self(rows) if request.count is None]
 
     def __call__(self, rows: NDArray) -> list[Request]:
         """Return those of some rows, ``int64[n]``."""

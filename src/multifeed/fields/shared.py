@@ -207,6 +207,10 @@ class _Preprocessed(PerSample):
     def requests(self, rows: NDArray) -> Iterable[Request]:
         return self._inner.requests(rows)
 
+    @property
+    def waits(self) -> bool:
+        return self._inner.waits
+
     def load(self, row: int) -> Any:
         return self._inner.load(row)
 
@@ -245,6 +249,13 @@ class Filled(PerSample):
 
     def requests(self, rows: NDArray) -> Iterable[Request]:
         return self._inner.requests(rows[~self._is_null[rows]])
+
+    @property
+    def waits(self) -> bool:
+        return self._inner.waits
+
+    def gather(self, rows: NDArray, out: NDArray) -> bool:
+        return not self._is_null[rows].any() and self._inner.gather(rows, out)
 
     def load(self, row: int) -> Any:
         return None if self._is_null[row] else self._inner.load(row)

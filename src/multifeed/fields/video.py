@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from fractions import Fraction
+from numbers import Rational
 from typing import Any, Self
 
 import cv2
@@ -60,7 +61,8 @@ class Video(Field):
         column: A column of file names, or of encoded videos as bytes.
         frames: How many frames.
         size: (height, width) of the frames, in pixels; one number for a square.
-        rate: Frames a second, by which frames are taken by time; None to take them evenly.
+        rate: Frames a second, by which frames are taken by time, such as ``Fraction(30_000, 1_001)``;
+            None to take them evenly.
         start: The column that says where in its file a sample starts. The default is used if the row
             table has such a column; None never.
         stop: The column that says where it stops, likewise.
@@ -82,7 +84,7 @@ class Video(Field):
     frames: int
     size: int | Sequence[int]
     _: KW_ONLY
-    rate: float | None = None
+    rate: float | Rational | None = None
     start: str | None = "start"
     stop: str | None = "stop"
     preprocess: Preprocess | None = None
@@ -97,8 +99,11 @@ class Video(Field):
         object.__setattr__(self, "size", checked_size("size", self.size))
         if self.rate is None:
             return
-        if not is_number(self.rate) or not 0 < self.rate < np.inf:
+        is_fraction = isinstance(self.rate, Rational) and not isinstance(self.rate, bool)
+        if not (is_fraction or is_number(self.rate)) or not 0 < float(self.rate) < np.inf:
             raise DeclarationError(f"rate is frames a second, a number above 0; received {self.rate!r}.")
+        if is_fraction and not isinstance(self.rate, int):
+            object.__setattr__(self, "rate", Fraction(self.rate))
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -160,7 +165,12 @@ class _VideoReader(PerSample):
         return self._contents.file(row)
 
     def requests(self, rows: NDArray) -> Iterable[Request]:
-        return () if self._bounds else self._contents.requests(rows)
+        asked = self._contents.requests
+        return asked.heads(rows) if self._bounds else asked(rows)
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._bounds) and self._contents.requests.is_far
 
     def load(self, row: int) -> Loaded:
         return self._contents.load(row, is_part=bool(self._bounds))
@@ -221,6 +231,6 @@ class _VideoReader(PerSample):
         out[...] = np.rot90(small, quarters)
 
 
-def _as_written(number: float) -> Fraction:
+def _as_written(number: float | Rational) -> Fraction:
     """Return a number as it is written: 0.9 is nine tenths, of which a float is a little more."""
     return Fraction(str(number))

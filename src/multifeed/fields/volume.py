@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from importlib import metadata
@@ -19,7 +19,7 @@ from multifeed.fields.cuts import Axis, Cut, Size, axes_of, cut_out, resized
 from multifeed.fields.finished import Finished
 from multifeed.fields.headers import agreed
 from multifeed.fields.resample import resample
-from multifeed.fields.rows import Cells, NDArray, Source
+from multifeed.fields.rows import Cells, NDArray, Requests, Source
 from multifeed.fields.scans import Loaded, header, load, opened, stored_in
 from multifeed.fields.scratch import Scratch
 from multifeed.fields.shared import (
@@ -45,6 +45,7 @@ from multifeed.fields.voxels import Box, Stored
 from multifeed.fields.watch import Watch
 from multifeed.files import MAX_FILE_BYTES
 from multifeed.folder import Folder
+from multifeed.remote.uri import Request
 from multifeed.spec import Spec
 from multifeed.table import Columns
 
@@ -367,6 +368,7 @@ class _VolumeReader(PerSample):
         self._interpolation = _interpolation(field)
         self._cells: Cells = source.cells(field.column)
         self._folder = source.folder(field.column)
+        self._requests = Requests(self._cells, self._folder)
         names = field.patch_at or ()
         self._corners = np.stack([_corners(source, name) for name in names], 1) if names else None
         self._is_cut = field._fit == "crop_or_pad"
@@ -377,6 +379,14 @@ class _VolumeReader(PerSample):
             return self._folder.path(self._cells[row])
         except BadValue:
             return None
+
+    def requests(self, rows: NDArray) -> Iterable[Request]:
+        # A series is a folder, which no request is made for.
+        return self._requests.heads(rows) if self._is_cut else ()
+
+    @property
+    def waits(self) -> bool:
+        return self._requests.is_far
 
     def load(self, row: int) -> Loaded:
         def box_of(stored: Stored) -> Box:

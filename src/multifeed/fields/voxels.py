@@ -157,12 +157,12 @@ class Lying:
         first = self.start + start * strides[axes[run]]
         count = (stop - start) * strides[axes[run]]
         outer = axes[run + 1 :][::-1]
-        pieces = [
-            file.read(
-                first + sum(at * strides[axis] for axis, at in zip(outer, ats, strict=True)), count
-            )
-            for ats in product(*(range(*ranges[axis]) for axis in outer))
-        ]
+        pieces = file.read_many(
+            [
+                (first + sum(at * strides[axis] for axis, at in zip(outer, ats, strict=True)), count)
+                for ats in product(*(range(*ranges[axis]) for axis in outer))
+            ]
+        )
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         lengths = [ranges[axis][1] - ranges[axis][0] for axis in self.order]
         found = self._arranged(np.frombuffer(data, self.stored.dtype), self.order, lengths)

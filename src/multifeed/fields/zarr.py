@@ -13,7 +13,7 @@ import struct
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -68,6 +68,10 @@ class Files(ABC):
             BadValue: If it cannot be opened.
         """
 
+    def expect(self, names: Iterable[str]) -> object:
+        """Note that these will be opened now, as long as what is returned is held."""
+        return None
+
     @abstractmethod
     def stamp(self, name: str) -> object:
         """Return what tells whether a folder of the store has other files by now."""
@@ -95,6 +99,15 @@ class FolderFiles(Files):
             if isinstance(error.__cause__, FileNotFoundError):
                 return None
             raise BadValue(f"has a file {name!r} that {error.reason}", error.remedy) from error
+
+    def expect(self, names: Iterable[str]) -> object:
+        requests = [self._folder.request(f"{self._store}/{name}") for name in names]
+        far = [request.head for request in requests if request is not None]
+        if not far:
+            return None
+        from multifeed.remote import ahead
+
+        return ahead.begin(far)
 
     def stamp(self, name: str) -> object:
         return self._folder.stamp(f"{self._store}/{name}")
@@ -280,22 +293,33 @@ class _Chunks(Chunked):
         self._files, self._told = files, told
         self._start = f"{path}/" if path else ""
 
+    def fetch_all(self, places: Sequence[Shape]) -> list[Any]:
+        claim = self._files.expect({self._file_of(place) for place in places})
+        found = super().fetch_all(places)
+        del claim
+        return found
+
     def fetch(self, place: Shape) -> bytes | None:
-        shards = self._told.shards
-        counts = shards.counts if shards else (1,) * len(place)
-        outer = tuple(at // count for at, count in zip(place, counts, strict=True))
-        file = self._files.open(self._start + self._told.name(outer))
+        file = self._files.open(self._file_of(place))
         if file is None:
             return None
+        shards = self._told.shards
         with file:
             found: tuple[int, int] | None = (0, file.size)
             if shards:
-                inner = tuple(at % count for at, count in zip(place, counts, strict=True))
+                inner = tuple(at % count for at, count in zip(place, shards.counts, strict=True))
                 found = shards.find(file, inner)
             if found is None:
                 return None
             self.refuse_large(found[1])
             return file.read(*found)
+
+    def _file_of(self, place: Shape) -> str:
+        """Return the name of the file that the chunk at a place is in."""
+        shards = self._told.shards
+        if shards is not None:
+            place = tuple(at // count for at, count in zip(place, shards.counts, strict=True))
+        return self._start + self._told.name(place)
 
     def unpack(self, fetched: bytes) -> NDArray:
         return self._told.coding.decode(fetched)

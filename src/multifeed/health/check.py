@@ -32,7 +32,7 @@ from multifeed.health.twins import (
     same_keys,
 )
 from multifeed.progress import bars_on_terminal
-from multifeed.workers.cpus import usable_cpus
+from multifeed.workers.cpus import threads_for
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -61,7 +61,8 @@ def check(
         by: A column of groups (patients, sites), none of which should be on both sides of a split.
         against: One or more other datasets to compare with, as with the other parts of the split. Of
             both, files are read only if they have the size of one in `data`.
-        workers: Threads that read files; by default one for each CPU this process may use.
+        workers: Threads that read files; by default one for each CPU this process may use, and 32 where
+            parts of files far away are read.
         progress: Show on stderr how far it is, if that is a terminal.
 
     Returns:
@@ -86,9 +87,9 @@ def check(
                 "Of a loader or feed, pass its .data.",
             )
         )
-    threads = at_least_one("workers", workers) or usable_cpus()
+    workers = at_least_one("workers", workers)
     with bars_on_terminal(progress) as bars:
-        checked = _Check(data, other_sides(data, against), threads, bars)
+        checked = _Check(data, other_sides(data, against), workers, bars)
         checked.table(by)
         for name, field in data.all_fields().items():
             if not isinstance(field, Link):
@@ -99,9 +100,9 @@ def check(
 class _Check:
     """One check of a dataset, field by field."""
 
-    def __init__(self, data: Dataset, others: Others, threads: int, bars: Progress) -> None:
+    def __init__(self, data: Dataset, others: Others, workers: int | None, bars: Progress) -> None:
         self._data, self._others = data, others
-        self._threads, self._bars = threads, bars
+        self._workers, self._bars = workers, bars
         self._findings: list[Finding] = []
         self._found: dict[str, dict[str, dict[str, int]]] = {}
         self._classes: dict[str, Any] = {}
@@ -137,7 +138,7 @@ class _Check:
             return
         reading = Reading(name, field, data.source.original(), learned, good)
         derived = self._derived(name, reading.rows)
-        reading.read(derived, self._threads, self._advance(name, len(reading)))
+        reading.read(derived, self._threads(reading), self._advance(name, len(reading)))
         self._findings += reading.findings
         self._add(name, reading.strangers(), reading.file)
         if tallies := reading.tallies():
@@ -149,6 +150,9 @@ class _Check:
         for other, title in self._others:
             theirs = pa.array(self._hash(name, other, title, reading.sizes), pa.binary())
             self._add(name, [same_bytes_in(other, digests, title, theirs)], reading.file)
+
+    def _threads(self, reading: Reading) -> int:
+        return self._workers or threads_for(waits=reading.waits)
 
     def _columns(self, name: str, field: Field, learned: Learned | None) -> NDArray:
         """Report what the columns of a field show, and return the rows in which that is not bad."""
@@ -202,7 +206,9 @@ class _Check:
                 is_null = np.any([*_nulls(field, rows).values()], axis=0)
                 learned = learned_by(data.family.learned, name, field)
                 reading = Reading(name, field, rows, learned, np.flatnonzero(~is_null))
-                reading.hash(sizes, self._threads, self._advance(f"{name} in {title}", len(reading)))
+                reading.hash(
+                    sizes, self._threads(reading), self._advance(f"{name} in {title}", len(reading))
+                )
                 return reading.digests
         return []
 

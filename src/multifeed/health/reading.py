@@ -83,6 +83,11 @@ class Reading:
         """The rows that the field accepts, ``int64[n]``; what is derived must be bound to them."""
         return self._rows
 
+    @property
+    def waits(self) -> bool:
+        """Whether reading waits for storage far away."""
+        return isinstance(self._reader, PerSample) and self._reader.waits
+
     def __len__(self) -> int:
         """Return how many rows the field accepts."""
         return len(self._rows)

@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from multifeed.remote.fetch import all_of, fetch, io, run
+from multifeed.remote.fetch import Got, all_of, fetch, io, run
 from multifeed.remote.stores import MOST_REQUESTS, store_of
 from multifeed.remote.uri import Request, parts_of
 
@@ -38,7 +38,7 @@ class _Entry:
 
     def begin_anew(self) -> None:
         """Be as if it had not been asked for yet."""
-        self.future: Future[bytes] = Future()
+        self.future: Future[Got] = Future()
         self.task: asyncio.Task[None] | None = None
         self.bytes = 0
         # Somebody waits for it: room or not. The event belongs to the loop.
@@ -94,7 +94,7 @@ class Ahead:
         self._loop.call_soon_threadsafe(self._start)
         return Claim(self, entries)
 
-    def take(self, request: Request) -> bytes | None:
+    def take(self, request: Request) -> Got | None:
         """Return what a request has brought, waiting for it; None if it was not begun.
 
         Raises:
@@ -188,10 +188,9 @@ class Ahead:
         try:
             request = entry.request
             got = await fetch(store_of(parts_of(request.uri).root), request, admit)
-            data = all_of(got, request)
-            self._hold(entry, len(data))
+            self._hold(entry, got.bytes)
             self._running -= 1
-            future.set_result(data)
+            future.set_result(got)
         except asyncio.CancelledError:
             self._running -= 1
             self._hold(entry, 0)
@@ -244,8 +243,16 @@ def read(request: Request) -> bytes:
     Raises:
         BadValue: If it cannot be had.
     """
-    data = _of_this_process().take(request)
-    if data is not None:
-        return data
-    got = run(fetch(store_of(parts_of(request.uri).root), request))
-    return all_of(got, request)
+    return all_of(take(request), request)
+
+
+def take(request: Request) -> Got:
+    """Return what has come of a request, which may have been begun: less, where the file ends before.
+
+    Raises:
+        BadValue: If it cannot be had.
+    """
+    got = _of_this_process().take(request)
+    if got is None:
+        got = run(fetch(store_of(parts_of(request.uri).root), request))
+    return got

@@ -11,11 +11,10 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from multifeed.errors import BadValue
-from multifeed.files import LIST_AGAIN, MAX_FILE_BYTES, REPLACE, File, refuse_beyond, stamp_of
+from multifeed.files import LIST_AGAIN, MAX_FILE_BYTES, REPLACE, stamp_of
 from multifeed.remote.stores import Answer, Listed, Passing, Store, close_session, store_of
 from multifeed.remote.uri import Request, parts_of
 
@@ -31,8 +30,6 @@ BYTES_A_SECOND = 2**18
 _FIRST_WAIT_S, _MOST_WAIT_S = 0.1, 5.0
 # What a server may ask for at most.
 _MOST_AFTER_S = 30.0
-# Of a file that is read in part, so many bytes are taken at once, at its beginning and later on.
-_BLOCK = 2**16
 
 # The program's own random numbers are not touched.
 _chance = random.Random()
@@ -113,7 +110,11 @@ class Got:
     @property
     def data(self) -> bytes:
         """All bytes."""
-        return bytes(self._chunks[0]) if len(self._chunks) == 1 else b"".join(self._chunks)
+        if len(self._chunks) != 1 or not isinstance(self._chunks[0], bytes):
+            # Several may ask.
+            self._chunks = [b"".join(self._chunks)]
+        data: bytes = self._chunks[0]
+        return data
 
     @property
     def version(self) -> str:
@@ -261,46 +262,6 @@ def all_of(got: Got, request: Request) -> bytes:
             LIST_AGAIN,
         )
     return got.data
-
-
-class RemoteFile(File):
-    """A file far away, or some bytes of one, open: each part that is read is a request.
-
-    Args:
-        request: The file.
-
-    Raises:
-        BadValue: If it cannot be read, or is empty.
-    """
-
-    def __init__(self, request: Request) -> None:
-        self._request, self._store = request, store_of(parts_of(request.uri).root)
-        self._head = b""
-        if request.count is not None:
-            super().__init__(request.count, request.stamp)
-            return
-        # The answer tells the size as well, and headers of formats lie at the beginning.
-        got = run(fetch(self._store, replace(request, count=_BLOCK)))
-        if not got.has_parts and got.size != got.bytes:
-            # Each part would be all that comes before it, too.
-            got = run(fetch(self._store, request))
-        self._head = got.data
-        super().__init__(got.size if got.has_parts and got.size is not None else got.bytes, got.version)
-
-    def read(self, start: int = 0, count: int | None = None) -> bytes:
-        count = max(0, self.size - start) if count is None else count
-        refuse_beyond(start, count, self.size)
-        if not count or start + count <= len(self._head):
-            return self._head[start : start + count]
-        part = replace(self._request, start=self._request.start + start, count=count, stamp="")
-        got = run(fetch(self._store, part))
-        if self.stamp not in ("", got.version):
-            raise BadValue("has changed while it was read", "Read it again once it is whole.")
-        self.stamp = got.version
-        return all_of(got, part)
-
-    def close(self) -> None:
-        return
 
 
 def listed(uri: str) -> list[Listed]:

@@ -254,7 +254,7 @@ def _refuse_status(status: int, headers: Any) -> None:
     if status in (200, 206):
         return
     if status in (404, 410):
-        raise BadValue(f"does not exist (HTTP {status})", REPLACE)
+        raise BadValue(f"does not exist (HTTP {status})", REPLACE) from FileNotFoundError(status)
     if status in (401, 403, 407):
         raise BadValue(f"may not be read (HTTP {status})", _OF_THE_WEB)
     if status == 416:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
@@ -13,6 +13,8 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(?=://)")
 # What may stand in a URI as it is: the rest is escaped, and what is escaped stays so.
 _AS_IT_IS = "%/:=&?~+!$,;'@()*[]#"
 WEB = ("http", "https")
+# Headers of formats lie at the beginning.
+HEAD_BYTES = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,11 @@ class Request:
     count: int | None = None
     follows: bool = True
     stamp: str = ""
+
+    @property
+    def head(self) -> Request:
+        """What a file that is read in part is asked for when it is opened: its beginning."""
+        return replace(self, count=HEAD_BYTES)
 
 
 class Parts(NamedTuple):
