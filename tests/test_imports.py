@@ -20,6 +20,7 @@ ROOMS = [
     "workers", "slots", "dataset", "balance", "buckets", "tuples", "prepare", "buffers", "recipe",
     "account", "windows", "cache", "runs", "report", "state", "feed", "health", "canvas", "sheet",
     "generations",
+    "interop",
     "keras", "__init__",
 ]  # fmt: skip
 

@@ -5,7 +5,7 @@ rows belong to the same samples. Workers, prefetch, caches and shards change *wh
 never *what* it is.
 
 Importing multifeed loads neither Keras nor a backend; `Loader`, `ResumeTraining`, `inputs`,
-`check_model` and `predict` load Keras when they are first named.
+`check_model`, `from_generator` and `predict` load Keras when they are first named.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from multifeed.errors import (
     NotAdaptedError,
     SampleError,
     StateError,
+    StreamError,
     WorkerError,
 )
 from multifeed.feed import Feed
@@ -76,7 +77,7 @@ from multifeed.tuples import Pairs, Triplets
 from multifeed.windows import windows
 
 if TYPE_CHECKING:
-    from multifeed.keras import Loader, ResumeTraining, check_model, inputs, predict
+    from multifeed.keras import Loader, ResumeTraining, check_model, from_generator, inputs, predict
 
 __version__ = "0.1.0"
 
@@ -130,6 +131,7 @@ __all__ = [
     "Spec",
     "Spectrogram",
     "StateError",
+    "StreamError",
     "Text",
     "TimeMask",
     "Triplets",
@@ -141,6 +143,7 @@ __all__ = [
     "check",
     "check_model",
     "concat",
+    "from_generator",
     "from_image_data_generator",
     "inputs",
     "lookup",
@@ -155,7 +158,7 @@ __all__ = [
     "windows",
 ]
 
-_NEEDS_KERAS = ("Loader", "ResumeTraining", "check_model", "inputs", "predict")
+_NEEDS_KERAS = ("Loader", "ResumeTraining", "check_model", "from_generator", "inputs", "predict")
 
 
 def __getattr__(name: str) -> Any:
