@@ -65,6 +65,7 @@ from multifeed.fields.text import Text
 from multifeed.fields.video import Video
 from multifeed.fields.volume import Volume
 from multifeed.health.check import check
+from multifeed.interop.grain import to_grain
 from multifeed.metadata import metadata
 from multifeed.prepare import prepare
 from multifeed.sheet import show
@@ -155,6 +156,7 @@ __all__ = [
     "tar",
     "tfrecord",
     "tiles",
+    "to_grain",
     "windows",
 ]
 
