@@ -161,6 +161,13 @@ def test_targets_are_those_that_are_named() -> None:
         "b": [2, 2], "c": [4, 4],
     }  # fmt: skip
     assert {name: values.tolist() for name, values in weights.items()} == {"b": [3, 3], "c": [1, 1]}
+    inputs, (targets,) = told(["a", "c"])
+    assert inputs == ["a", "b"]
+    assert {name: values.ravel().tolist() for name, values in targets.items()} == {
+        "a": [1, 1], "c": [4, 4],
+    }  # fmt: skip
+    ((inputs,),) = Merged({"a": [(one, None)]}, 2)
+    assert list(inputs) == ["a"]
 
 
 def refused(streams: dict[str, Any], batch_size: int = 4, **options: Any) -> mf.StreamError:
@@ -293,6 +300,12 @@ ALIKE = (
         ((np.zeros((2, 3)), ["x", "y"]), "its targets 0 are () str32."),
         ((np.zeros((2, 3)), None, 1, 2), "it is a tuple of 4."),
         (
+            (np.zeros((2, 3)), {"kind": [[1], [1, 2]]}),
+            "its targets 'kind' are no array (setting an array element with a sequence. The requested "
+            "array has an inhomogeneous shape after 1 dimensions. The detected shape was (2,) + "
+            "inhomogeneous part).",
+        ),
+        (
             ([[1.0], [1.0, 2.0]], np.zeros(2)),
             "it has 1 of inputs 0, 2 of inputs 1, 2 of targets.\n"
             "  All parts of a batch are of the same samples.",
@@ -324,11 +337,21 @@ def test_targets_of_several_streams_are_compared() -> None:
     assert flat(targets for _, targets in merged) == [0, 1] * 4
 
 
+@pytest.mark.parametrize("other", [np.zeros((4, 2)), {"kind": np.zeros(4)}])
+def test_targets_of_another_form_are_not_the_same(other: Any) -> None:
+    """Classes as numbers here and one-hot there, or under a name, cannot be one target."""
+    one = np.zeros((4, 1))
+    error = refused({"a": [(one, np.zeros(4))], "b": [(one, other)]})
+    assert "'a' and 'b' differ in sample 0.\n" in str(error)
+
+
 def test_streams_without_samples_are_an_error() -> None:
     """Rather than an epoch that does nothing, or one that never ends."""
     told = "an epoch has at least one batch; the streams end before their first sample."
     assert str(refused({"a": list})) == told
     assert str(refused({"a": list}, steps_per_epoch=2)) == told
+    with pytest.raises(mf.StreamError, match=f"^{told}$"):
+        Merged({"a": []}, 2).steps()
 
 
 def test_what_is_no_stream_is_refused_at_declaration() -> None:
@@ -340,6 +363,8 @@ def test_what_is_no_stream_is_refused_at_declaration() -> None:
         "  Received: a ndarray for 'a'.\n  Arrays and tables need no stream: mf.Dataset takes them.$",
     ):
         Merged({"a": np.zeros((10, 3))}, 2)
+    with pytest.raises(mf.DeclarationError, match="^the name of a stream is a text that is not empty; "):
+        Merged({1: batches(3)}, 2)  # type: ignore[dict-item]
     with pytest.raises(mf.DeclarationError, match="^streams are a dict, by name; received"):
         Merged([batches(3)], 2)  # type: ignore[arg-type]
     with pytest.raises(

@@ -96,6 +96,8 @@ class Merged:
             )
         if known[0][0] != known[-1][0]:
             raise self._uneven(known[0][1], known[0][0], {name: f"{count:,}" for count, name in known})
+        if not known[0][0]:
+            raise _no_samples(self._streams[0])
         return -(-known[0][0] // self.batch_size), known[0][0]
 
     def __iter__(self) -> Iterator[Batch]:
@@ -114,8 +116,8 @@ class Merged:
                 raise
             if not batch:
                 raise _no_samples(self._streams[0])
-            yield batch
             self._given += self.batch_size
+            yield batch
 
     def _one_pass(self) -> Iterator[Batch]:
         cursors: list[Cursor] = []

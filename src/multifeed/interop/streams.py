@@ -78,9 +78,6 @@ class Stream:
         """Whether it can be gone through more than once."""
         return self._is_function or self._is_walked or iter(self.source) is not self.source
 
-    def __repr__(self) -> str:
-        return f"{self.name!r}, a {type(self.source).__name__}"
-
     def begin(self) -> Iterator[Any]:
         """Return an iterator of its batches, from the first one on.
 
@@ -168,7 +165,9 @@ class Stream:
         try:
             array = np.asarray(value)
         except (ValueError, TypeError, RuntimeError) as error:
-            raise self._odd(number, f"its {name} are no array ({first_line(error)})") from error
+            raise self._odd(
+                number, f"its {name} are no array ({first_line(error).rstrip('.')})"
+            ) from error
         if array.dtype.kind not in "biufc" or not array.ndim:
             raise self._odd(number, f"its {name} are {Spec.of(array)}")
         return array
