@@ -4,8 +4,8 @@ A loader is a pure function from a position — (seed, epoch, step) — to a bat
 rows belong to the same samples. Workers, prefetch, caches and shards change *when* a batch is computed,
 never *what* it is.
 
-Importing multifeed loads neither Keras nor a backend; `Loader`, `ResumeTraining`, `inputs`,
-`check_model` and `predict` load Keras when they are first named.
+Importing multifeed loads neither Keras nor a backend, nor any neighbour; `Loader`, `ResumeTraining`,
+`inputs`, `check_model` and `predict` load Keras when they are first named.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ from multifeed.fields.text import Text
 from multifeed.fields.video import Video
 from multifeed.fields.volume import Volume
 from multifeed.health.check import check
+from multifeed.interop.tf_data import to_tf_data
 from multifeed.metadata import metadata
 from multifeed.prepare import prepare
 from multifeed.sheet import show
@@ -152,6 +153,7 @@ __all__ = [
     "tar",
     "tfrecord",
     "tiles",
+    "to_tf_data",
     "windows",
 ]
 
