@@ -65,6 +65,7 @@ from multifeed.fields.video import Video
 from multifeed.fields.volume import Volume
 from multifeed.health.check import check
 from multifeed.interop.tf_data import to_tf_data
+from multifeed.interop.torch import to_torch
 from multifeed.metadata import metadata
 from multifeed.prepare import prepare
 from multifeed.sheet import show
@@ -154,6 +155,7 @@ __all__ = [
     "tfrecord",
     "tiles",
     "to_tf_data",
+    "to_torch",
     "windows",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -66,3 +67,34 @@ def test_the_original_of_an_error_is_kept() -> None:
         next(iter(mf.to_tf_data(loader)))
     assert isinstance(loader.last_error, mf.SampleError)
     assert isinstance(loader.last_error.__cause__, KeyError)
+
+
+def steps(loader: mf.Loader, batches: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield the batches of three epochs."""
+    for epoch in range(3):
+        assert loader.epoch == epoch
+        yield from batches
+    assert loader.epoch == 3
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a loop of PyTorch")
+@pytest.mark.parametrize("neighbour", [lambda loader: loader, mf.to_torch])
+def test_a_loop_of_pytorch_is_fit(neighbour: Callable[[mf.Loader], Any]) -> None:
+    """A plain loop over tensors, with an optimizer of PyTorch, ends in the same weights."""
+    import torch
+
+    loader = loader_of()
+    model = model_of(loader)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for inputs, targets, weights in steps(loader, neighbour(loader)):
+        inputs, targets, weights = keras.tree.map_structure(
+            keras.ops.convert_to_tensor, (inputs, targets, weights)
+        )
+        errors = (model(inputs)["y"] - targets["y"]).square().mean(1)
+        optimizer.zero_grad()
+        (errors * weights["y"]).mean().backward()
+        optimizer.step()
+    fitted = model_of(loader)
+    fitted.fit(loader_of(), epochs=3, verbose=0)
+    for found, wanted in zip(model.get_weights(), fitted.get_weights(), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
