@@ -64,6 +64,7 @@ from multifeed.fields.text import Text
 from multifeed.fields.video import Video
 from multifeed.fields.volume import Volume
 from multifeed.health.check import check
+from multifeed.interop.jax import to_jax
 from multifeed.interop.tf_data import to_tf_data
 from multifeed.interop.torch import to_torch
 from multifeed.metadata import metadata
@@ -154,6 +155,7 @@ __all__ = [
     "tar",
     "tfrecord",
     "tiles",
+    "to_jax",
     "to_tf_data",
     "to_torch",
     "windows",

@@ -14,7 +14,7 @@ import multifeed as mf
 
 @pytest.mark.parametrize(
     ("neighbour", "package"),
-    [(mf.to_tf_data, "tensorflow"), (mf.to_torch, "torch")],
+    [(mf.to_tf_data, "tensorflow"), (mf.to_torch, "torch"), (mf.to_jax, "jax")],
 )
 def test_a_neighbour_that_is_not_installed_is_named(
     neighbour: Callable[[Any], Any], package: str, monkeypatch: pytest.MonkeyPatch

@@ -98,3 +98,30 @@ def test_a_loop_of_pytorch_is_fit(neighbour: Callable[[mf.Loader], Any]) -> None
     fitted.fit(loader_of(), epochs=3, verbose=0)
     for found, wanted in zip(model.get_weights(), fitted.get_weights(), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="a loop of JAX")
+@pytest.mark.parametrize("neighbour", [lambda loader: loader, mf.to_jax])
+def test_a_loop_of_jax_is_fit(neighbour: Callable[[mf.Loader], Any]) -> None:
+    """A plain loop over arrays, with gradients of JAX, ends in the same weights."""
+    import jax
+
+    loader = loader_of()
+    model = model_of(loader)
+
+    @jax.jit
+    def step(variables: Any, inputs: Any, targets: Any, weights: Any) -> Any:
+        def loss(variables: Any) -> Any:
+            outputs, _ = model.stateless_call(variables, [], inputs)
+            return (((outputs["y"] - targets["y"]) ** 2).mean(1) * weights["y"]).mean()
+
+        slopes = jax.grad(loss)(variables)
+        return [each - 0.01 * slope for each, slope in zip(variables, slopes, strict=True)]
+
+    variables = [each.value for each in model.trainable_variables]
+    for inputs, targets, weights in steps(loader, neighbour(loader)):
+        variables = step(variables, inputs, targets, weights)
+    fitted = model_of(loader)
+    fitted.fit(loader_of(), epochs=3, verbose=0)
+    for found, wanted in zip(variables, fitted.get_weights(), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
