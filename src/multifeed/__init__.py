@@ -67,6 +67,7 @@ from multifeed.health.check import check
 from multifeed.interop.jax import to_jax
 from multifeed.interop.tf_data import to_tf_data
 from multifeed.interop.torch import to_torch
+from multifeed.interop.torch_dataset import from_torch
 from multifeed.metadata import metadata
 from multifeed.prepare import prepare
 from multifeed.sheet import show
@@ -145,6 +146,7 @@ __all__ = [
     "check_model",
     "concat",
     "from_image_data_generator",
+    "from_torch",
     "inputs",
     "lookup",
     "metadata",
