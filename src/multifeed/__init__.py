@@ -4,8 +4,8 @@ A loader is a pure function from a position — (seed, epoch, step) — to a bat
 rows belong to the same samples. Workers, prefetch, caches and shards change *when* a batch is computed,
 never *what* it is.
 
-Importing multifeed loads neither Keras nor a backend; `Loader`, `ResumeTraining`, `inputs`,
-`check_model`, `from_generator` and `predict` load Keras when they are first named.
+Importing multifeed loads neither Keras nor a backend, nor any neighbour; `Loader`, `ResumeTraining`,
+`inputs`, `check_model`, `from_generator` and `predict` load Keras when they are first named.
 """
 
 from __future__ import annotations
@@ -66,6 +66,10 @@ from multifeed.fields.video import Video
 from multifeed.fields.volume import Volume
 from multifeed.health.check import check
 from multifeed.interop.grain import to_grain
+from multifeed.interop.jax import to_jax
+from multifeed.interop.tf_data import to_tf_data
+from multifeed.interop.torch import to_torch
+from multifeed.interop.torch_dataset import from_torch
 from multifeed.metadata import metadata
 from multifeed.prepare import prepare
 from multifeed.sheet import show
@@ -146,6 +150,7 @@ __all__ = [
     "concat",
     "from_generator",
     "from_image_data_generator",
+    "from_torch",
     "inputs",
     "lookup",
     "metadata",
@@ -157,6 +162,9 @@ __all__ = [
     "tfrecord",
     "tiles",
     "to_grain",
+    "to_jax",
+    "to_tf_data",
+    "to_torch",
     "windows",
 ]
 
