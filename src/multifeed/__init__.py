@@ -65,7 +65,7 @@ from multifeed.fields.text import Text
 from multifeed.fields.video import Video
 from multifeed.fields.volume import Volume
 from multifeed.health.check import check
-from multifeed.interop.grain import to_grain
+from multifeed.interop.grain import from_grain, to_grain
 from multifeed.interop.jax import to_jax
 from multifeed.interop.tf_data import to_tf_data
 from multifeed.interop.torch import to_torch
@@ -149,6 +149,7 @@ __all__ = [
     "check_model",
     "concat",
     "from_generator",
+    "from_grain",
     "from_image_data_generator",
     "from_torch",
     "inputs",

@@ -1,8 +1,10 @@
-"""Grain: a dataset as a random access source of its pipelines."""
+"""Grain: a dataset as a random access source of its pipelines, and such a source as a dataset."""
 
 from __future__ import annotations
 
 import operator
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from multifeed.batch import allocate
 from multifeed.dataset import Dataset
 from multifeed.errors import DeclarationError, lines
+from multifeed.interop.torch_dataset import from_torch
 
 
 def to_grain(data: Dataset) -> GrainSource:
@@ -45,6 +48,52 @@ def to_grain(data: Dataset) -> GrainSource:
             )
         )
     return GrainSource(data)
+
+
+def from_grain(
+    source: Any,
+    *,
+    targets: str | int | Sequence[str | int] | None = None,
+    columns: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """Return the elements of a random access source of Grain, or of a ``grain.MapDataset``, as samples.
+
+    ``source[0]`` is read here, and says what all elements are, in the way of `from_torch`: a tuple of
+    two is ``(inputs, targets)``, of a dict all parts are inputs unless `targets` names some. Grain
+    demands that elements depend on their number alone and may be read by several threads at once, so
+    they are.
+
+    Args:
+        source: The source, or a pipeline that has a length and elements by number. Shuffles, batches and
+            repetitions are a loader's: leave them out.
+        targets: The key or place of the part that is the target; several of them in a list.
+        columns: Columns of as many rows, by name: for ``split(by=)``, ``stratify=``, ``balance=``.
+
+    Raises:
+        DeclarationError: If it has no elements by number, or repeats without end; else as `from_torch`.
+
+    Example:
+        >>> import multifeed as mf
+        >>> squares = [({"x": [float(n), 1.0]}, n * n) for n in range(4)]
+        >>> from_grain(squares)[3]
+        ({'x': array([3., 1.], dtype=float32)}, np.int32(9))
+    """
+    kind = type(source).__name__
+    if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
+        raise DeclarationError(
+            lines(
+                f"a source has len(source) and source[i]; a {kind} has not.",
+                "Pass the MapDataset before to_iter_dataset(); or feed a stream with mf.from_generator.",
+            )
+        )
+    if len(source) == sys.maxsize:
+        raise DeclarationError(
+            lines(
+                f"a dataset has an end; this {kind} repeats for ever.",
+                "Leave repeat() out: epochs are the loader's.",
+            )
+        )
+    return from_torch(source, targets=targets, columns=columns, threadsafe=True)
 
 
 class GrainSource:

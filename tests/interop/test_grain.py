@@ -1,4 +1,4 @@
-"""Grain: a dataset as a random access source of its pipelines."""
+"""Grain: a dataset as a random access source of its pipelines, and such a source as a dataset."""
 
 from __future__ import annotations
 
@@ -96,3 +96,38 @@ def test_only_datasets_are_sources(given: Any) -> None:
     """Anything else is an error."""
     with pytest.raises(mf.DeclarationError, match="^mf.to_grain takes a Dataset; received "):
         mf.to_grain(given)
+
+
+def test_a_source_is_a_dataset() -> None:
+    """There and back the samples are the same; a pipeline's own steps are part of them."""
+    data = declared()
+    again = mf.from_grain(mf.to_grain(data))
+    assert again.spec == data.spec
+    for (inputs, target), (expected, kinds) in zip(mf.Feed(again, 4), mf.Feed(data, 4), strict=True):
+        assert {name: values.tolist() for name, values in inputs.items()} == {
+            name: values.tolist() for name, values in expected.items()
+        }
+        assert target.tolist() == kinds.tolist()
+    pipeline = grain.MapDataset.range(6).map(lambda number: {"x": [number, 1], "y": number % 2})
+    named = mf.from_grain(pipeline, targets="y", columns={"group": list("aabbcc")})
+    inputs, target = named[5]
+    assert (inputs["x"].tolist(), target) == ([5, 1], 1)
+    assert [len(part) for part in named.split(0.5, 0.5, by="group")] in ([4, 2], [2, 4])
+
+
+def test_what_has_no_elements_by_number_is_refused() -> None:
+    """As is what has no end."""
+    pipeline = grain.MapDataset.range(6)
+    with pytest.raises(
+        mf.DeclarationError,
+        match="^a source has len\\(source\\) and source\\[i\\]; a PrefetchIterDataset has not.\n"
+        "  Pass the MapDataset before to_iter_dataset\\(\\); or feed a stream with "
+        "mf.from_generator.$",
+    ):
+        mf.from_grain(pipeline.to_iter_dataset())
+    with pytest.raises(
+        mf.DeclarationError,
+        match="^a dataset has an end; this RepeatMapDataset repeats for ever.\n"
+        "  Leave repeat\\(\\) out: epochs are the loader's.$",
+    ):
+        mf.from_grain(pipeline.repeat())
