@@ -5,7 +5,8 @@ rows belong to the same samples. Workers, prefetch, caches and shards change *wh
 never *what* it is.
 
 Importing multifeed loads neither Keras nor a backend, nor any neighbour; `Loader`, `ResumeTraining`,
-`inputs`, `check_model`, `from_generator` and `predict` load Keras when they are first named.
+`inputs`, `baseline_model`, `check_model`, `from_generator` and `predict` load Keras when they are first
+named.
 """
 
 from __future__ import annotations
@@ -82,7 +83,15 @@ from multifeed.tuples import Pairs, Triplets
 from multifeed.windows import windows
 
 if TYPE_CHECKING:
-    from multifeed.keras import Loader, ResumeTraining, check_model, from_generator, inputs, predict
+    from multifeed.keras import (
+        Loader,
+        ResumeTraining,
+        baseline_model,
+        check_model,
+        from_generator,
+        inputs,
+        predict,
+    )
 
 __version__ = "0.1.0"
 
@@ -144,6 +153,7 @@ __all__ = [
     "Volume",
     "WorkerError",
     "align",
+    "baseline_model",
     "cache",
     "check",
     "check_model",
@@ -169,7 +179,15 @@ __all__ = [
     "windows",
 ]
 
-_NEEDS_KERAS = ("Loader", "ResumeTraining", "check_model", "from_generator", "inputs", "predict")
+_NEEDS_KERAS = (
+    "Loader",
+    "ResumeTraining",
+    "baseline_model",
+    "check_model",
+    "from_generator",
+    "inputs",
+    "predict",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -227,7 +227,7 @@ class Text(Field):
                 f"the ids of a text are integers from 0 to {len(vocabulary) - 1:,} in one row; received "
                 f"{ids!r}."
             )
-        places = np.flatnonzero(found != self._pad)
+        places = np.flatnonzero(found != self.pad)
         if not len(places):
             return ""
         own = found[: places[-1] + 1] if self.padding == "post" else found[places[0] :]
@@ -276,7 +276,7 @@ class Text(Field):
         if self.files:
             reader = _FileReader(self, cells, source.folder(self.column), encode)
         is_padding = isinstance(self.missing, str) and self.missing == "zero" and self.preprocess is None
-        missing = self._pad if is_padding else self.missing
+        missing = self.pad if is_padding else self.missing
         return wrap(reader, missing=missing, is_null=cells.is_null(), preprocess=self.preprocess)
 
     def examine(self, rows: Rows, learned: Learned | None) -> Iterator[Remark]:
@@ -296,7 +296,8 @@ class Text(Field):
         return Spec((self.length,), "int32")
 
     @property
-    def _pad(self) -> int:
+    def pad(self) -> int:
+        """The id of padding."""
         return 0 if self.tokenizer is None else int(self.tokenizer.pad)
 
     def _words(self, learned: Learned | None) -> list[str]:
@@ -323,7 +324,7 @@ class _TextReader(PerSample):
     def __init__(self, field: Text, cells: Cells, encode: Encode) -> None:
         self.spec = field._spec
         self._cells, self._encode = cells, encode
-        self._pad, self._at_end = field._pad, field.padding == "post"
+        self._pad, self._at_end = field.pad, field.padding == "post"
 
     def load(self, row: int) -> Any:
         return self._cells[row]

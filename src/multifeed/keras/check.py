@@ -56,7 +56,7 @@ def inputs(data: Dataset | Tuples | Loader) -> Any:
         >>> inputs(data)["x"].shape
         (None, 1)
     """
-    data, varying = _dataset_of("inputs", data)
+    data, varying = dataset_of("inputs", data)
     specs = specs_of(data.structure.inputs, data.spec[0])
     made = {
         name: keras.Input(
@@ -69,7 +69,7 @@ def inputs(data: Dataset | Tuples | Loader) -> Any:
     return pack(data.structure.inputs, made)
 
 
-def _dataset_of(function: str, data: Any) -> tuple[Dataset | Tuples, Collection[str]]:
+def dataset_of(function: str, data: Any) -> tuple[Dataset | Tuples, Collection[str]]:
     """Return the samples, and the names that come in several lengths where a loader says so."""
     feed = getattr(data, "feed", data)
     if isinstance(feed, Feed):
@@ -95,7 +95,7 @@ def check_model(model: keras.Model, data: Dataset | Tuples | Loader) -> None:
         >>> x = inputs(data)
         >>> check_model(keras.Model(x, keras.layers.Dense(1)(x)), data)
     """
-    data, varying = _dataset_of("check_model", data)
+    data, varying = dataset_of("check_model", data)
     if not getattr(model, "inputs", None):
         raise ModelError(
             f"{model.name!r} declares no inputs, so they cannot be compared.\n  "
