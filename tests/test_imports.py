@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ ROOMS = [
     "workers", "slots", "dataset", "balance", "buckets", "tuples", "prepare", "buffers", "recipe",
     "account", "windows", "cache", "runs", "report", "state", "feed", "health", "canvas", "sheet",
     "generations",
-    "keras", "__init__",
+    "interop", "keras", "__init__",
 ]  # fmt: skip
 
 
@@ -58,12 +60,41 @@ def test_imports_run_one_way(path: Path) -> None:
             assert ROOMS.index(room_of(module)) <= ROOMS.index(room), f"{room} imports {module}"
 
 
+# Which file of interop/ knows which neighbour.
+NEIGHBOURS = {"tf_data": "tensorflow", "torch": "torch", "jax": "jax"}
+
+
+def packages(path: Path) -> set[str]:
+    """Return the packages that a file imports, or asks `extras.package` for."""
+    asked = {
+        str(node.args[0].value)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", getattr(node.func, "attr", "")) == "package"
+        and isinstance(node.args[0], ast.Constant)
+    }
+    return {name.split(".")[0] for name in imports(path, anywhere=True) | asked}
+
+
 def test_only_one_room_knows_keras() -> None:
-    """No file outside of keras/ imports Keras or a backend, however late."""
-    hosts = {"keras", "tensorflow", "jax", "torch"}
+    """No file outside of keras/ imports Keras or a backend, but for the one that is its neighbour."""
+    hosts = {"keras", *NEIGHBOURS.values()}
     for path in FILES:
-        if path.parent.name != "keras":
-            assert not hosts & {name.split(".")[0] for name in imports(path, anywhere=True)}, path
+        if path.parent.name == "interop":
+            neighbour = NEIGHBOURS.get(path.stem)
+            assert hosts & packages(path) == ({neighbour} if neighbour else set()), path
+        elif path.parent.name != "keras":
+            assert not hosts & packages(path), path
+
+
+def test_no_neighbour_is_loaded_before_it_is_used() -> None:
+    """Neither Keras, nor a backend, nor anything else that interop/ knows."""
+    hosts = {"keras", *NEIGHBOURS.values()}
+    program = f"import sys, multifeed; print(sorted({hosts!r} & set(sys.modules)))"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=True
+    )
+    assert ended.stdout.strip() == "[]"
 
 
 def test_workers_know_nothing_of_data() -> None:

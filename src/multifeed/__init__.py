@@ -4,8 +4,9 @@ A loader is a pure function from a position — (seed, epoch, step) — to a bat
 rows belong to the same samples. Workers, prefetch, caches and shards change *when* a batch is computed,
 never *what* it is.
 
-Importing multifeed loads neither Keras nor a backend; `Loader`, `ResumeTraining`, `inputs`,
-`check_model`, `baseline_model` and `predict` load Keras when they are first named.
+Importing multifeed loads neither Keras nor a backend, nor any neighbour; `Loader`, `ResumeTraining`,
+`inputs`, `baseline_model`, `check_model`, `from_generator` and `predict` load Keras when they are first
+named.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from multifeed.errors import (
     NotAdaptedError,
     SampleError,
     StateError,
+    StreamError,
     WorkerError,
 )
 from multifeed.feed import Feed
@@ -64,6 +66,11 @@ from multifeed.fields.text import Text
 from multifeed.fields.video import Video
 from multifeed.fields.volume import Volume
 from multifeed.health.check import check
+from multifeed.interop.grain import from_grain, to_grain
+from multifeed.interop.jax import to_jax
+from multifeed.interop.tf_data import to_tf_data
+from multifeed.interop.torch import to_torch
+from multifeed.interop.torch_dataset import from_torch
 from multifeed.metadata import metadata
 from multifeed.prepare import prepare
 from multifeed.sheet import show
@@ -76,7 +83,15 @@ from multifeed.tuples import Pairs, Triplets
 from multifeed.windows import windows
 
 if TYPE_CHECKING:
-    from multifeed.keras import Loader, ResumeTraining, baseline_model, check_model, inputs, predict
+    from multifeed.keras import (
+        Loader,
+        ResumeTraining,
+        baseline_model,
+        check_model,
+        from_generator,
+        inputs,
+        predict,
+    )
 
 __version__ = "0.1.0"
 
@@ -130,6 +145,7 @@ __all__ = [
     "Spec",
     "Spectrogram",
     "StateError",
+    "StreamError",
     "Text",
     "TimeMask",
     "Triplets",
@@ -142,7 +158,10 @@ __all__ = [
     "check",
     "check_model",
     "concat",
+    "from_generator",
+    "from_grain",
     "from_image_data_generator",
+    "from_torch",
     "inputs",
     "lookup",
     "metadata",
@@ -153,10 +172,22 @@ __all__ = [
     "tar",
     "tfrecord",
     "tiles",
+    "to_grain",
+    "to_jax",
+    "to_tf_data",
+    "to_torch",
     "windows",
 ]
 
-_NEEDS_KERAS = ("Loader", "ResumeTraining", "baseline_model", "check_model", "inputs", "predict")
+_NEEDS_KERAS = (
+    "Loader",
+    "ResumeTraining",
+    "baseline_model",
+    "check_model",
+    "from_generator",
+    "inputs",
+    "predict",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -83,8 +83,14 @@ class Layout:
     @property
     def samples(self) -> int:
         """How many samples a pass serves."""
+        return int(self.sizes.sum())
+
+    @property
+    def sizes(self) -> Array:
+        """How many samples each batch has, ``int64[served]``."""
         buckets, places = self.buckets[: self.served], self.places[: self.served]
-        return int(np.minimum(self.counts[buckets] - places * self.batch_size, self.batch_size).sum())
+        found: Array = np.minimum(self.counts[buckets] - places * self.batch_size, self.batch_size)
+        return found
 
     def buckets_of(self, seed: int, epoch: int, steps: Array) -> Array:
         """Return the bucket of each of some batches of a pass, ``int64[n]``."""
@@ -128,6 +134,10 @@ class Buckets(Slots):
 
     layout: Layout = field(kw_only=True)
     boundaries: Array = field(kw_only=True)
+
+    def sizes(self, batch_size: int) -> frozenset[int]:
+        """Return how many samples batches have, the rest of each bucket included."""
+        return frozenset(np.unique(self.layout.sizes).tolist())
 
     def lengths(self, seed: int, epoch: int, steps: Array) -> Array:
         """Return how long the batches of some steps of a pass are, ``int64[n]``."""

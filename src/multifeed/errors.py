@@ -72,6 +72,20 @@ class BadSamplesError(MultifeedError, ValueError):
         self.samples = tuple(samples)
 
 
+class StreamError(MultifeedError, RuntimeError):
+    """A stream of batches raised, ended too early, or gave what does not go with the others.
+
+    Attributes:
+        stream: Its name.
+        batch: Which batch of its pass that was, from 0; None where it is about no single one.
+    """
+
+    def __init__(self, message: str, *, stream: str | None = None, batch: int | None = None) -> None:
+        super().__init__(message)
+        self.stream = stream
+        self.batch = batch
+
+
 class WorkerError(MultifeedError, RuntimeError):
     """Workers ended, again and again, could not be started, or got nowhere."""
 

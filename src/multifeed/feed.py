@@ -46,6 +46,7 @@ from multifeed.runs import (
     make_fresh,
 )
 from multifeed.slots import Slots
+from multifeed.spec import Spec
 from multifeed.state import Identity, declared
 from multifeed.structure import Structure
 from multifeed.tuples import Tuples
@@ -311,6 +312,21 @@ class Feed:
         return self._recipe.plan.structure
 
     @property
+    def specs(self) -> Mapping[str, Spec]:
+        """What one row of each name in a batch is."""
+        return self._recipe.plan.specs
+
+    @property
+    def sizes(self) -> frozenset[int] | None:
+        """How many rows batches have; None where that depends on which samples are dropped."""
+        return self._recipe.sizes
+
+    @property
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """The shape of each name in a batch; None for an axis that differs from batch to batch."""
+        return self._recipe.shapes
+
+    @property
     def augments(self) -> bool:
         """Whether its samples are changed at random."""
         return self._recipe.plan.augments
@@ -344,6 +360,11 @@ class Feed:
     def epoch(self, epoch: int) -> None:
         self._epoch, self._first_step = at_least("epoch", epoch, 0), 0
         self._reached = (self._epoch, 0)
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """The (epoch, step) at which the next pass begins."""
+        return self._epoch, self._first_step
 
     def __repr__(self) -> str:
         each = f"{len(self):,} batches of {self.batch_size:,} an epoch"
@@ -435,6 +456,20 @@ class Feed:
                 continue
             finally:
                 self._give_back(run, epoch, step + 1, keep=served and (wraps or step + 1 < len(self)))
+
+    def delivered(self, epoch: int, step: int) -> None:
+        """Note that a pass by hand has delivered a batch that was taken; the last one ends the epoch."""
+        self._reached = (epoch, step + 1)
+        if step + 1 == len(self):
+            self.finish(epoch)
+
+    def leave(self, epoch: int, step: int) -> None:
+        """Drop what was built ahead for a pass that would have taken this batch next."""
+        position = (epoch, step) if step < len(self) else (epoch + 1, 0)
+        with self._lock:
+            run = self._runs.pop(position, None)
+        if run is not None:
+            run.stop()
 
     def begin(self) -> tuple[int, int]:
         """Return the position (epoch, step) at which a pass that begins now does so."""

@@ -65,6 +65,25 @@ class Recipe:
         """Batches in an epoch."""
         return self.steps_per_epoch or self.batches
 
+    @property
+    def sizes(self) -> frozenset[int] | None:
+        """How many rows batches have; None where that depends on which samples are dropped."""
+        if self.pads:
+            return frozenset([self.batch_size])
+        return None if self.policy.on_error == "drop" else self.slots.sizes(self.batch_size)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """The shape of each name in a batch; None for an axis that differs from batch to batch."""
+        sizes = self.sizes or ()
+        count = next(iter(sizes)) if len(sizes) == 1 else None
+        shapes = {name: (count, *spec.shape) for name, spec in self.plan.specs.items()}
+        if self.slots.cuts:
+            lengths = np.unique(self.slots.lengths(self.seed, 0, np.arange(self.batches))).tolist()
+            length = lengths[0] if len(lengths) == 1 else None
+            shapes |= {name: (count, length, *shapes[name][2:]) for name in self.slots.cuts}
+        return shapes
+
     def batch_number(self, epoch: int, step: int) -> int:
         """Return the number of a batch in the stream of all passes."""
         return epoch * self.steps + step

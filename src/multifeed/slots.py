@@ -46,6 +46,11 @@ class Slots:
         """Whether each of its slots holds a sample."""
         return self.samples == self.served
 
+    def sizes(self, batch_size: int) -> frozenset[int]:
+        """Return how many slots batches have, the last one included."""
+        full, rest = divmod(self.served, batch_size)
+        return frozenset(each for each, is_there in ((batch_size, full), (rest, rest)) if is_there)
+
     def lengths(self, seed: int, epoch: int, steps: Array) -> Array:
         """Return how long the batches of some steps of a pass are, ``int64[n]``, where they are cut."""
         raise NotImplementedError

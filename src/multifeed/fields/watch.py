@@ -36,10 +36,10 @@ class Watch:
         # Never waited for: the function may itself wait for another one.
         if self._calls >= _WATCHED_CALLS or not _WATCH.acquire(blocking=False):
             return function(*args)
-        before = _global_state()
+        before = global_state()
         try:
             returned = function(*args)
-            warns = self._saw(before != _global_state())
+            warns = self._saw(before != global_state())
         finally:
             _WATCH.release()
         if warns:
@@ -69,7 +69,8 @@ def name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
-def _global_state() -> tuple[Any, ...]:
+def global_state() -> tuple[Any, ...]:
+    """Return where the random numbers of `random` and of numpy.random stand, to be compared."""
     state: Any = np.random.get_state(legacy=False)
     inner = state["state"]
     # Of the generator that is the default, the key is an array; others have numbers.

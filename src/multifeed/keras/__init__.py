@@ -5,5 +5,14 @@ from multifeed.keras.check import check_model, inputs
 from multifeed.keras.loader import Loader
 from multifeed.keras.predict import predict
 from multifeed.keras.resume import ResumeTraining
+from multifeed.keras.streams import from_generator
 
-__all__ = ["Loader", "ResumeTraining", "baseline_model", "check_model", "inputs", "predict"]
+__all__ = [
+    "Loader",
+    "ResumeTraining",
+    "baseline_model",
+    "check_model",
+    "from_generator",
+    "inputs",
+    "predict",
+]

@@ -17,6 +17,7 @@ from multifeed.balance import Balance
 from multifeed.buckets import BucketBy
 from multifeed.dataset import Dataset
 from multifeed.feed import Feed
+from multifeed.keras.caller import adapter_that_asks, purpose_of_pass
 from multifeed.report import FeedReport
 from multifeed.runs import Batch
 from multifeed.tuples import Tuples
@@ -24,8 +25,6 @@ from multifeed.weights import ClassWeights
 
 # Seconds of waiting in an epoch below which nobody needs advice.
 _WORTH_A_WORD_S = 1.0
-# How many callers are looked at for the adapter.
-_FRAMES = 8
 
 _log = logging.getLogger("multifeed")
 
@@ -189,13 +188,13 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
     @property
     def num_batches(self) -> int:
         """How many batches Keras shall ask for in a pass."""
-        current = self._pass_of(self._asker())
+        current = self._pass_of(adapter_that_asks())
         # Once a pass has begun, the question is about the next one.
         return len(self) if current is None or current.has_begun else current.steps
 
     def __getitem__(self, index: int) -> Batch:
         """Serve Keras, or return batch `index` of the present epoch to anyone else."""
-        asker = self._asker()
+        asker = adapter_that_asks()
         current = self._pass_of(asker)
         try:
             if current is None and asker is not None and self.feed.varying:
@@ -210,14 +209,14 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
 
     def on_epoch_begin(self) -> None:
         """Open a pass, or go on with one that `fit(steps_per_epoch=…)` has not ended."""
-        asker = self._asker()
+        asker = adapter_that_asks()
         if asker is None:
             return
         # It holds the traceback, and that the model.
         self.last_error = None
         current = self._pass_of(asker)
         if current is None or current.is_peek:
-            purpose = _purpose()
+            purpose = purpose_of_pass()
             epoch, step = self.feed.begin() if purpose == "fit" else (self.epoch, 0)
             self._passes[asker] = current = _Pass(epoch, step, len(self), purpose, self.report())
             if step:
@@ -225,7 +224,7 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
 
     def on_epoch_end(self) -> None:
         """Close the pass if all of its steps were handed out; after `fit`, the next epoch follows."""
-        asker = self._asker()
+        asker = adapter_that_asks()
         current = self._pass_of(asker)
         if current is None:
             return
@@ -267,22 +266,6 @@ class Loader(keras.utils.PyDataset):  # type: ignore[misc]
     def _pass_of(self, asker: Any) -> _Pass | None:
         return None if asker is None else self._passes.get(asker)
 
-    def _asker(self) -> Any:
-        """Return the Keras adapter that calls us, or None if someone else does.
-
-        Keras passes no hint of who asks. The adapter's methods hold it in their frame as `self`;
-        between them and us may stand the methods of a subclass, or of a dataset that wraps us.
-        """
-        frame: FrameType | None = sys._getframe(2)
-        for _ in range(_FRAMES):
-            if frame is None:
-                return None
-            asker = frame.f_locals.get("self")
-            if asker is not None and hasattr(asker, "py_dataset"):
-                return asker
-            frame = frame.f_back
-        return None
-
 
 class _Pass:
     """One pass of Keras over an epoch, or the rest of one: which index was given which step."""
@@ -314,20 +297,3 @@ class _Pass:
             self._step_of[index] = self._given
             self._given += 1
         return self.epoch, int(self._step_of[index])
-
-
-def _purpose() -> str:
-    """Say what a pass that begins now is for: ``"fit"``, ``"evaluate"``, ``"predict"`` or ``"peek"``.
-
-    JAX and PyTorch take one batch to build the model with, between a begin and an end. In an epoch of
-    one step nothing else tells that from a pass.
-    """
-    frame = sys._getframe(2)
-    while frame is not None:
-        name = frame.f_code.co_name
-        if name in ("fit", "evaluate", "predict"):
-            return name
-        if name == "_symbolic_build":
-            return "peek"
-        frame = frame.f_back  # type: ignore[assignment]
-    return "fit"

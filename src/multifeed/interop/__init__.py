@@ -1,0 +1,1 @@
+"""The neighbours: one file for each library that batches go to, or samples come from."""
