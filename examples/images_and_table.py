@@ -34,7 +34,7 @@ COINS = (
 def main() -> None:
     """Write the files, declare them, train, and show what was learned."""
     options = parse_options()
-    count, epochs = (1600, 6) if options.short else (6400, 10)
+    count, epochs = (1600, 8) if options.short else (6400, 15)
     keras.utils.set_random_seed(0)
     print(f"Writing {count:,} photographs and a table to {options.out}")
     write_coins(options.out, count)
@@ -46,8 +46,8 @@ def main() -> None:
 
     model = build_model(train)
     mf.check_model(model, train)
-    loader = mf.Loader(train, batch_size=32, shuffle=True, seed=7, augment=augmentation())
-    val_loader = mf.Loader(val, batch_size=32, shuffle=True)
+    loader = mf.Loader(train, batch_size=64, shuffle=True, seed=7, augment=augmentation())
+    val_loader = mf.Loader(val, batch_size=64, shuffle=True)
     model.fit(loader, validation_data=val_loader, epochs=epochs, verbose=2)
 
     # The target is normalised: 1 is one deviation of the training part.

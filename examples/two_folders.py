@@ -25,7 +25,7 @@ SIZE = 48  # pixels, both ways
 def main() -> None:
     """Write the files, declare them in two ways, train, and show what was learned."""
     options = parse_options()
-    count, epochs = (1280, 5) if options.short else (6400, 12)
+    count, epochs = (1280, 5) if options.short else (4000, 10)
     keras.utils.set_random_seed(0)
     print(f"Writing {count:,} pairs of photographs to {options.out}")
     write_pairs(options.out, count)

@@ -29,10 +29,10 @@ def main() -> None:
         coins = images_and_table.declare(folder / "coins/coins.csv")
         show("images_and_table", coins, 4, images_and_table.augmentation())
         class_folders.write_tree(folder / "tree", 80)
-        show("class_folders", class_folders.declare(folder / "tree"), 6, class_folders.augmentation())
+        show("class_folders", class_folders.declare(folder / "tree"), 4, class_folders.augmentation())
 
 
-def show(name: str, data: mf.Dataset, samples: int, augment: list[mf.Transform]) -> None:
+def show(name: str, data: mf.Dataset, samples: int, augment: list[mf.RandomAffine | mf.RandomColor]) -> None:
     """Write a sheet of a few samples, with a palette, which keeps the file small."""
     data.adapt()
     feed = mf.Feed(data, batch_size=samples, shuffle=True, seed=2, augment=augment)
