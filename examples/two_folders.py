@@ -138,10 +138,9 @@ def build_model(data: mf.Dataset) -> keras.Model:
     """Build a model that sees both pictures as the channels of one."""
     x = mf.inputs(data)
     both = layers.Concatenate()([layers.Rescaling(1 / 127.5, offset=-1)(x["before"]), x["after"]])
-    for filters in (16, 32, 32):
-        both = layers.Conv2D(filters, 3, padding="same", activation="relu")(both)
-        both = layers.MaxPooling2D()(both)
-    seen = layers.GlobalMaxPooling2D()(layers.Conv2D(64, 3, activation="relu")(both))
+    for filters in (16, 32, 64):
+        both = layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu")(both)
+    seen = layers.GlobalMaxPooling2D()(both)
     change = layers.Dense(len(data.labels("change")), activation="softmax")(seen)
     model = keras.Model(x, {"change": change})
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
