@@ -198,7 +198,8 @@ class TestAdapt:
                 data.restore(name, np.zeros((1, 1)))
             assert str(caught.value) == (
                 f"{name!r} has to learn from the training rows before it can be read (it is a {kind}).\n"
-                "  Call train.adapt() on the training part of the split, or data.adapt() if there is none."
+                "  Call train.adapt() on the training part of the split, "
+                "or data.adapt() if there is none."
             )
 
     def test_labels_are_the_learned_vocabulary(self) -> None:

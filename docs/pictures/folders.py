@@ -1,21 +1,21 @@
-"""Draw the pictures of some pages of docs/examples: samples as the model of the script sees them."""
+"""Draw the pictures of some pages of docs/examples: samples as the model of the script sees them.
+
+``PYTHONPATH=examples python docs/pictures/folders.py`` writes them beside this file.
+"""
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 
+import class_folders
+import images_and_table
 import PIL.Image
+import two_folders
 
 import multifeed as mf
 
 HERE = Path(__file__).parent.resolve()
-sys.path.insert(0, str(HERE.parent.parent / "examples"))
-
-import class_folders
-import images_and_table
-import two_folders
 
 
 def main() -> None:
@@ -32,7 +32,9 @@ def main() -> None:
         show("class_folders", class_folders.declare(folder / "tree"), 4, class_folders.augmentation())
 
 
-def show(name: str, data: mf.Dataset, samples: int, augment: list[mf.RandomAffine | mf.RandomColor]) -> None:
+def show(
+    name: str, data: mf.Dataset, samples: int, augment: list[mf.RandomAffine | mf.RandomColor]
+) -> None:
     """Write a sheet of a few samples, with a palette, which keeps the file small."""
     data.adapt()
     feed = mf.Feed(data, batch_size=samples, shuffle=True, seed=2, augment=augment)
