@@ -12,7 +12,6 @@ from pathlib import Path
 import keras
 import numpy as np
 from evidence import mean_error, show_evidence
-from keras import layers
 from sklearn.datasets import load_digits
 
 import multifeed as mf
@@ -31,7 +30,7 @@ def main() -> None:
     train, val = data.split(0.8, 0.2, by="pool", seed=0)
     print(f"\n{data}\n{len(train):,} to train on, {len(val):,} to validate on\n")
 
-    model = build_model(train)
+    model = mf.baseline_model(train)
     mf.check_model(model, train)
     loader = mf.Loader(train, batch_size=64, shuffle=True, seed=7, augment=augmentation())
     val_loader = mf.Loader(val, batch_size=64, shuffle=True)
@@ -71,19 +70,6 @@ def declare(left: np.ndarray, right: np.ndarray, total: np.ndarray, pool: np.nda
 def augmentation() -> list[mf.Noise]:
     """Return what changes the numbers at random: each array on its own."""
     return [mf.Noise("left", sigma=0.05), mf.Noise("right", sigma=0.05)]
-
-
-def build_model(data: mf.Dataset) -> keras.Model:
-    """Build a model of two dense branches."""
-    x = mf.inputs(data)
-    branches = []
-    for name in ("left", "right"):
-        hidden = layers.Dense(64, activation="relu")(x[name])
-        branches.append(layers.Dense(32, activation="relu")(hidden))
-    hidden = layers.Dense(32, activation="relu")(layers.Concatenate()(branches))
-    model = keras.Model(x, {"total": layers.Dense(1)(hidden)})
-    model.compile("adam", "mse")
-    return model
 
 
 def write_pairs(folder: Path, count: int, seed: int = 0) -> None:

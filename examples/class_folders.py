@@ -13,7 +13,6 @@ from pathlib import Path
 import keras
 import numpy as np
 from evidence import accuracy, show_evidence
-from keras import layers
 from PIL import Image
 from skimage import data as photographs
 
@@ -48,7 +47,7 @@ def main() -> None:
     print(f"\n{data}\n{len(train):,} to train on, {len(val):,} to validate on")
     print(f"Classes: {', '.join(train.labels('kind'))}\n")
 
-    model = build_model(train)
+    model = mf.baseline_model(train)
     mf.check_model(model, train)
     loader = mf.Loader(train, batch_size=32, shuffle=True, seed=7, augment=augmentation())
     val_loader = mf.Loader(val, batch_size=32, shuffle=True)
@@ -88,19 +87,6 @@ def augmentation() -> list[mf.RandomAffine | mf.RandomColor]:
         mf.RandomAffine("photo", rotation=10, zoom=0.1, flip="horizontal", fill="reflect"),
         mf.RandomColor("photo", brightness=0.3, contrast=0.3),
     ]
-
-
-def build_model(data: mf.Dataset) -> keras.Model:
-    """Build a small convolutional model."""
-    x = mf.inputs(data)
-    seen = layers.Rescaling(1 / 127.5, offset=-1)(x["photo"])
-    for filters in (16, 32, 64):
-        seen = layers.Conv2D(filters, 3, strides=2, activation="relu")(seen)
-    seen = layers.GlobalAveragePooling2D()(seen)
-    kind = layers.Dense(len(data.labels("kind")), activation="softmax")(seen)
-    model = keras.Model(x, {"kind": kind})
-    model.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model
 
 
 def write_tree(folder: Path, count: int, seed: int = 0) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 import keras
 import numpy as np
 from evidence import mean_error, show_evidence
-from keras import layers
 from PIL import Image, ImageDraw
 from skimage import data as photographs
 
@@ -44,7 +43,7 @@ def main() -> None:
     train.adapt()
     print(f"\n{data}\n{len(train):,} to train on, {len(val):,} to validate on\n")
 
-    model = build_model(train)
+    model = mf.baseline_model(train)
     mf.check_model(model, train)
     loader = mf.Loader(train, batch_size=64, shuffle=True, seed=7, augment=augmentation())
     val_loader = mf.Loader(val, batch_size=64, shuffle=True)
@@ -86,21 +85,6 @@ def augmentation() -> list[mf.RandomAffine | mf.RandomColor]:
         mf.RandomAffine("photo", rotation=180),
         mf.RandomColor("photo", brightness=0.1, contrast=0.1),
     ]
-
-
-def build_model(data: mf.Dataset) -> keras.Model:
-    """Build a model of two branches."""
-    x = mf.inputs(data)
-    photo = layers.Rescaling(1 / 255)(x["photo"])
-    for filters in (16, 32, 32):
-        photo = layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu")(photo)
-    photo = layers.Dense(16, activation="relu")(layers.Flatten()(photo))
-    joined = layers.Concatenate()([photo, x["camera"]])
-    for units in (64, 32):
-        joined = layers.Dense(units, activation="relu")(joined)
-    model = keras.Model(x, {"diameter_mm": layers.Dense(1)(joined)})
-    model.compile("adam", "mse")
-    return model
 
 
 def write_coins(folder: Path, count: int, seed: int = 0) -> None:

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 import pandas as pd
 from evidence import accuracy, show_evidence
-from keras import layers
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -40,7 +39,7 @@ def main() -> None:
     for epoch in range(2):
         print(f"Epoch {epoch} begins with the rows {loader.rows(epoch, 0)[:6]}")
 
-    model = build_model(train)
+    model = mf.baseline_model(train)
     mf.check_model(model, train)
     model.fit(loader, validation_data=val_loader, epochs=epochs, verbose=2)
     show_evidence(model, loader, val_loader, accuracy(), target="label")
@@ -63,17 +62,6 @@ def declare(frame: pd.DataFrame) -> mf.Dataset:
         inputs={"digit": mf.Array("pixel*", shape=(SIDE, SIDE, 1), scale=1 / 255)},
         targets={"label": mf.Category("label", one_hot=True)},
     )
-
-
-def build_model(data: mf.Dataset) -> keras.Model:
-    """Build a small convolutional model."""
-    x = mf.inputs(data)
-    seen = layers.Conv2D(16, 3, strides=2, activation="relu")(x["digit"])
-    seen = layers.Conv2D(32, 3, strides=2, activation="relu")(seen)
-    label = layers.Dense(len(data.labels("label")), activation="softmax")(layers.Flatten()(seen))
-    model = keras.Model(x, {"label": label})
-    model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
-    return model
 
 
 def write_digits(folder: Path) -> None:
