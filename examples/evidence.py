@@ -55,7 +55,8 @@ def mean_error(unit: str = "", scale: float = 1.0) -> Metric:
     """Return the mean absolute error, times `scale`; the guess is the median."""
 
     def score(true: np.ndarray, predicted: np.ndarray) -> float:
-        return scale * float(np.mean(np.abs(true.astype(np.float32) - predicted)))
+        # A target of shape () is learned by an output of shape (1,): NumPy would compare all with all.
+        return scale * float(np.mean(np.abs(true.astype(np.float32) - predicted.reshape(true.shape))))
 
     return Metric("mean error", score, lambda true: np.median(true, axis=0), f"{{:.3g}} {unit}".rstrip())
 

@@ -187,6 +187,21 @@ class TestAdapt:
         values = np.stack([data[row][0]["x"] for row in range(4)])
         np.testing.assert_allclose(data.restore("x", values)[:, 0], ROWS["x"], rtol=1e-6)
 
+    def test_what_has_not_learned_cannot_restore(self) -> None:
+        """A split learns for its parts, not for the dataset that it was made of: no silent zeros."""
+        data = mf.Dataset(
+            ROWS, inputs={"x": mf.Numeric("x", normalize=True)}, targets={"copy": mf.Same("x")}
+        )
+        data.split(0.5, 0.5)[0].adapt()
+        for name, kind in (("x", "Numeric"), ("copy", "Same")):
+            with pytest.raises(mf.NotAdaptedError) as caught:
+                data.restore(name, np.zeros((1, 1)))
+            assert str(caught.value) == (
+                f"{name!r} has to learn from the training rows before it can be read (it is a {kind}).\n"
+                "  Call train.adapt() on the training part of the split, "
+                "or data.adapt() if there is none."
+            )
+
     def test_labels_are_the_learned_vocabulary(self) -> None:
         """In the order of the class numbers."""
         data = declare()

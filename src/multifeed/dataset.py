@@ -33,7 +33,7 @@ from multifeed.errors import (
     near,
 )
 from multifeed.family import Family, learned_by, read_state, write_state
-from multifeed.fields.base import Base, Field, Learned, Reader
+from multifeed.fields.base import Base, Field, Learned, Link, Reader
 from multifeed.fields.category import Category
 from multifeed.fields.chain import Chain
 from multifeed.fields.rows import Rows, Source, refusals
@@ -475,10 +475,19 @@ class Dataset:
         Args:
             name: The field.
             values: ``float[n, ...]``, e.g. one output of ``model.predict``.
+
+        Raises:
+            DeclarationError: If there is no such field.
+            NotAdaptedError: If the field has yet to learn, as in the dataset that a split was made of:
+                ask one of the parts.
         """
         if name not in self.fields:
             raise DeclarationError(lines(f"there is no field {name!r}.", near(name, self.fields)))
-        return self.fields[name].restore(values, self.learned(name))
+        field, learned = self.fields[name], self.learned(name)
+        teacher = self.fields[field.of] if isinstance(field, Link) else field
+        if teacher.learns and learned is None:
+            raise _not_adapted(name, field)
+        return field.restore(values, learned)
 
     def learned(self, name: str) -> Learned | None:
         """Return what a field has learned, as it is kept in JSON; None if nothing."""
