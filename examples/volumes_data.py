@@ -64,7 +64,7 @@ def _labels(spacing: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     places = np.stack(np.meshgrid(*(np.arange(n) for n in counts), indexing="ij"), axis=-1) * spacing
     labels = np.zeros(counts, np.uint8)
     for lesion in range(_LESIONS):
-        middle, radius = rng.uniform(0, EXTENT), rng.uniform(5, 10)
+        middle, radius = rng.uniform(0, EXTENT), rng.uniform(7, 13)
         labels[((places - middle) ** 2).sum(axis=-1) < radius**2] = 1 + lesion % 2
     return labels
 
