@@ -29,7 +29,7 @@ BATCH_SIZE = 24
 def main() -> None:
     """Write the files, show the loader's memory, train, and show what was learned."""
     options = parse_options()
-    count, pixels, epochs = (32, 3 * TILE, 20) if options.short else (32, 9 * TILE, 12)
+    count, pixels, epochs = (32, 3 * TILE, 8) if options.short else (32, 9 * TILE, 12)
     keras.utils.set_random_seed(0)
     show_memory(options.out / "large.tif", (4, 8, 16) if options.short else (4, 8, 16, 32))
 
@@ -78,10 +78,11 @@ def declare(folder: Path) -> mf.Dataset:
 def build_model(data: mf.Dataset) -> keras.Model:
     """Build a model that sees the logarithms of both: what is divided by the light is a difference."""
     x = mf.inputs(data)
-    bands = ops.log(ops.maximum(x["bands"], 1e-3))
+    # Of reflectances around 0.1, and of light around 0.5, so that both logarithms are around 0.
+    bands = ops.log(ops.maximum(10 * x["bands"], 0.01))
     bands = layers.Conv2D(16, 8, strides=8, activation="relu")(bands)
     bands = layers.Conv2D(16, 1, activation="relu")(bands)
-    light = layers.Dense(16, activation="relu")(ops.log(ops.maximum(x["light"], 1e-3)))
+    light = layers.Dense(16, activation="relu")(ops.log(ops.maximum(2 * x["light"], 0.01)))
     joined = layers.Concatenate()([layers.GlobalAveragePooling2D()(bands), light])
     for units in (64, 32):
         joined = layers.Dense(units, activation="relu")(joined)

@@ -136,7 +136,7 @@ def write_picture(file: Path, model: keras.Model, loader: mf.Loader) -> None:
     found = model.predict_on_batch(inputs)["labels"].argmax(axis=-1)
     scans = np.repeat(255 * inputs["scan"], 3, axis=-1)
     lines = [scans, COLOURS[targets["labels"][..., 0]], COLOURS[found]]
-    # Slices across the third axis, seen from below, as is usual: the front on top, the right on the left.
+    # Slices across the third axis, seen from below as usual: the front on top, the right on the left.
     slices = [line[:, :, ::-1, PATCH[2] // 2].swapaxes(1, 2)[:, :, ::-1] for line in lines]
     sheet = np.concatenate([np.concatenate(list(line), axis=1) for line in slices])
     picture = Image.fromarray(sheet.astype(np.uint8))
