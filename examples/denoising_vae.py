@@ -29,7 +29,7 @@ NOISE = 100  # standard deviation, in levels of 255: of many a stroke, little is
 def main() -> None:
     """Write the files, declare them, train, and show what was learned."""
     options = parse_options()
-    epochs = 12 if options.short else 60
+    epochs = 8 if options.short else 60
     keras.utils.set_random_seed(0)
     print(f"Writing handwritten digits to {options.out}")
     write_digits(options.out)
