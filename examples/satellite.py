@@ -29,7 +29,7 @@ BATCH_SIZE = 24
 def main() -> None:
     """Write the files, show the loader's memory, train, and show what was learned."""
     options = parse_options()
-    count, pixels, epochs = (32, 3 * TILE, 8) if options.short else (32, 9 * TILE, 12)
+    count, pixels, epochs = (32, 3 * TILE, 12) if options.short else (32, 9 * TILE, 12)
     keras.utils.set_random_seed(0)
     show_memory(options.out / "large.tif", (4, 8, 16) if options.short else (4, 8, 16, 32))
 
