@@ -10,7 +10,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,13 +81,12 @@ def show_evidence(
         withhold: The inputs to withhold one after another, a tuple for several at once; all by default.
     """
     train_true = np.concatenate([_one(batch[1], target) for batch in train])
-    batches = [batch[:2] for batch in val]
-    true = np.concatenate([_one(targets, target) for _, targets in batches])
+    true = np.concatenate([_one(targets, target) for _, targets in _batches(val)])
 
     def predict(*withheld: str) -> np.ndarray:
         given = (
             {**inputs, **{each: _moved(inputs[each]) for each in withheld}} if withheld else inputs
-            for inputs, _ in batches
+            for inputs, _ in _batches(val)
         )
         return np.concatenate([_one(_predict(model, each), target) for each in given])
 
@@ -96,7 +95,7 @@ def show_evidence(
         "a guess": metric.score(true, np.broadcast_to(guessed, (len(true), *np.shape(guessed)))),
         "all inputs": metric.score(true, predict()),
     }
-    names = batches[0][0] if isinstance(batches[0][0], dict) else ()
+    names = inputs if isinstance(inputs := val.batch(0, 0)[0], dict) else ()
     for each in names if withhold is None else withhold:
         withheld = (each,) if isinstance(each, str) else each
         lines[f"without {' and '.join(withheld)}"] = metric.score(true, predict(*withheld))
@@ -126,6 +125,12 @@ def peak_memory() -> int:
     """Return the most bytes of memory that this process has held so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _batches(loader: mf.Loader) -> Iterator[tuple[Any, Any]]:
+    """Yield inputs and targets of the first epoch, each time the same; none of them is kept."""
+    for step in range(len(loader)):
+        yield loader.batch(0, step)[:2]
 
 
 def _predict(model: keras.Model, inputs: Any) -> Any:

@@ -286,6 +286,30 @@ def test_a_last_axis_of_one_comes_and_goes(shape: Any, wanted: Any, is_fit: bool
     assert (told(model, data) == "") == is_fit == is_right(model, data)
 
 
+@pytest.mark.parametrize(
+    ("shape", "outputs", "dtype", "is_fit"),
+    [
+        ((4, 4, 1), (4, 4, 3), "uint8", True),
+        ((4, 4), (4, 4, 3), "int32", True),
+        ((4, 4, 1), (4, 2, 3), "uint8", False),
+        ((4, 4, 1), (4, 4, 3), "float32", False),
+        ((), (3,), "int32", True),
+    ],
+)
+def test_class_numbers_may_meet_scores_of_each_class(
+    shape: Any, outputs: Any, dtype: str, is_fit: bool
+) -> None:
+    """A map of labels is trained by a sparse loss, which wants one score a class for each number."""
+    rows = {"x": np.ones((4, *outputs), np.float32), "map": np.ones((4, *shape), dtype)}
+    data = mf.Dataset(rows, inputs=mf.Array("x"), targets=mf.Array("map"))
+    x = mf.inputs(data)
+    model = keras.Model(x, keras.layers.Softmax()(x))
+    assert (told(model, data) == "") == is_fit
+    if is_fit:
+        model.compile(loss="sparse_categorical_crossentropy")
+        model.fit(mf.Loader(data, 2), verbose=0)
+
+
 def float_only() -> list[Any]:
     """One layer of each class that TensorFlow cannot compute on integers, and its input's shape."""
     made = []

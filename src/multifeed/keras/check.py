@@ -209,6 +209,15 @@ def target_mismatch(data: Dataset | Tuples, name: str, spec: Spec, tensor: Any) 
                 "sample."
             ]
         return []
-    if fits(spec.shape, shape) or (spec.shape == () and shape == (1,)):
+    if fits(spec.shape, shape) or (spec.shape == () and shape == (1,)) or _are_scores(spec, shape):
         return []
     return [f"target {name!r} yields shape {spec.shape} a sample; the model returns {shape}."]
+
+
+def _are_scores(spec: Spec, shape: tuple[int | None, ...]) -> bool:
+    """Tell whether an output may be the scores of classes, one set for each class number of a target.
+
+    As a label map is trained by a sparse loss. Keras drops a last axis of one of the target.
+    """
+    places = spec.shape[:-1] if spec.shape[-1:] == (1,) else spec.shape
+    return spec.dtype.startswith(("int", "uint")) and len(shape) > 0 and fits(places, shape[:-1])
