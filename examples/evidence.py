@@ -74,21 +74,23 @@ def show_evidence(
     Args:
         model: The model, trained.
         train: Gives the training part; its speed is told.
-        val: Gives the validation part. With ``shuffle=True``, as inputs move within a batch.
+        val: Gives the validation part. With ``shuffle=True``, as inputs move within a batch. Samples
+            of weight 0 do not count.
         metric: What to tell.
         target: Which target, where there are several.
         withhold: The inputs to withhold one after another, a tuple for several at once; all by default.
     """
-    train_true = np.concatenate([_one(batch[1], target) for batch in train])
-    batches = [batch[:2] for batch in val]
-    true = np.concatenate([_one(targets, target) for _, targets in batches])
+    train_true = np.concatenate([_one(batch[1], target)[_counts(batch, target)] for batch in train])
+    batches = list(val)
+    counts = np.concatenate([_counts(batch, target) for batch in batches])
+    true = np.concatenate([_one(batch[1], target) for batch in batches])[counts]
 
     def predict(*withheld: str) -> np.ndarray:
         given = (
             {**inputs, **{each: _moved(inputs[each]) for each in withheld}} if withheld else inputs
-            for inputs, _ in batches
+            for inputs, *_ in batches
         )
-        return np.concatenate([_one(_predict(model, each), target) for each in given])
+        return np.concatenate([_one(_predict(model, each), target) for each in given])[counts]
 
     guessed = metric.guess(train_true)
     lines = {
@@ -133,6 +135,14 @@ def _predict(model: keras.Model, inputs: Any) -> Any:
 
 def _one(structure: Any, name: str | None) -> np.ndarray:
     return np.asarray(structure[name] if isinstance(structure, dict) and name else structure)
+
+
+def _counts(batch: tuple[Any, ...], target: str | None) -> np.ndarray:
+    """Tell which samples of a batch have a weight, unlike those that fill it up or lack the target."""
+    if len(batch) < 3:
+        return np.ones(len(_one(batch[1], target)), bool)
+    weights = _one(batch[2], target)
+    return weights.reshape(len(weights), -1).any(axis=1)
 
 
 def _moved(values: np.ndarray) -> np.ndarray:
