@@ -52,7 +52,7 @@ def main() -> None:
         for name, others in (("drawn at random", mf.Pairs(val, by="spot")), ("hard", val_pairs)):
             print(f"Unseen spots, negatives {name}: {right(model, others):.1%} of the pairs told right.")
         show_evidence(model, loader, val_loader, pairs_told_right())
-        mf.show(loader, options.out / "batch.png", samples=6)
+        mf.show(loader, options.out / "batch.png", samples=4)
 
 
 def parse_options() -> argparse.Namespace:
