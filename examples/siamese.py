@@ -7,7 +7,7 @@ scikit-image for the photographs, and any Keras backend.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -20,6 +20,7 @@ import multifeed as mf
 
 BATCH_SIZE = 64
 FEATURES = 32
+LIGHT = [mf.RandomColor("photo", brightness=0.2)]
 
 
 def main() -> None:
@@ -37,16 +38,16 @@ def main() -> None:
 
     print("Triplets, with negatives drawn at random")
     triplets = mf.Triplets(train, by="spot")
-    with loader_of(triplets) as loader:
-        encoder_model = triplet_model(encoder, triplets)
-        mf.check_model(encoder_model, loader)
-        encoder_model.fit(loader, epochs=triplet_epochs, verbose=2)
+    with loader_of(triplets, LIGHT) as loader:
+        ranker = triplet_model(encoder, triplets)
+        mf.check_model(ranker, loader)
+        ranker.fit(loader, epochs=triplet_epochs, verbose=2)
 
     print("Pairs, half of them negative: the nearest of 8 others, by what the encoder has learned")
     pairs = mf.Pairs(train, by="spot", positive=0.5, negatives=nearest(encoder, train), candidates=8)
     model = pair_model(encoder, pairs)
     val_pairs = mf.Pairs(val, by="spot", negatives=nearest(encoder, val), candidates=8)
-    with loader_of(pairs) as loader, loader_of(val_pairs) as val_loader:
+    with loader_of(pairs, LIGHT) as loader, loader_of(val_pairs) as val_loader:
         mf.check_model(model, loader)
         model.fit(loader, epochs=pair_epochs, verbose=2)
         for name, others in (("drawn at random", mf.Pairs(val, by="spot")), ("hard", val_pairs)):
