@@ -55,7 +55,7 @@ def declare(folder: Path) -> mf.Dataset:
         "id",
         vibration=folder / "{id}/vibration.npy",
         heat=folder / "{id}/heat.png",
-        about=mf.metadata(f"{folder}/{{id}}/machine.json"),
+        about=mf.metadata(folder / "{id}/machine.json"),
     )
     return mf.Dataset(
         rows,

@@ -72,16 +72,9 @@ def declare(folder: Path) -> mf.Dataset:
     )
 
 
-def loader_of(samples: mf.Pairs | mf.Triplets) -> mf.Loader:
-    """Feed pairs or triplets; each photograph of one has a draw of its own."""
-    return mf.Loader(
-        samples,
-        BATCH_SIZE,
-        shuffle=True,
-        seed=7,
-        remainder="drop",
-        augment=mf.RandomColor("photo", brightness=0.2),
-    )
+def loader_of(samples: mf.Pairs | mf.Triplets, augment: Sequence[mf.RandomColor] = ()) -> mf.Loader:
+    """Feed pairs or triplets; with augmentation, each photograph of one has a draw of its own."""
+    return mf.Loader(samples, BATCH_SIZE, shuffle=True, seed=7, remainder="drop", augment=augment)
 
 
 def build_encoder() -> keras.Model:
