@@ -24,7 +24,7 @@ BUCKETS = [10, 20, LONGEST]
 def main() -> None:
     """Write the files, train on batches of few lengths, and show what was learned."""
     options = parse_options()
-    count, epochs = (2048, 8) if options.short else (6144, 8)
+    count, epochs = (2048, 6) if options.short else (6144, 8)
     keras.utils.set_random_seed(0)
     print(f"Writing {count:,} cuts and their captions to {options.out}")
     write_captions(options.out, count)

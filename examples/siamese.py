@@ -26,7 +26,7 @@ LIGHT = [mf.RandomColor("photo", brightness=0.2)]
 def main() -> None:
     """Write the photographs, train on triplets and then on pairs, and show what was learned."""
     options = parse_options()
-    spots, triplet_epochs, pair_epochs = (240, 3, 2) if options.short else (480, 12, 8)
+    spots, triplet_epochs, pair_epochs = (240, 2, 2) if options.short else (480, 12, 8)
     keras.utils.set_random_seed(0)
     print(f"Writing 8 photographs of each of {spots} spots to {options.out}")
     write_views(options.out / "views", spots)
