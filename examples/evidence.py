@@ -75,20 +75,22 @@ def show_evidence(
     Args:
         model: The model, trained.
         train: Gives the training part; its speed is told.
-        val: Gives the validation part. With ``shuffle=True``, as inputs move within a batch.
+        val: Gives the validation part. With ``shuffle=True``, as inputs move within a batch. Samples
+            of weight 0 do not count.
         metric: What to tell.
         target: Which target, where there are several.
         withhold: The inputs to withhold one after another, a tuple for several at once; all by default.
     """
-    train_true = np.concatenate([_one(batch[1], target) for batch in train])
-    true = np.concatenate([_one(targets, target) for _, targets in _batches(val)])
+    train_true = np.concatenate([_one(batch[1], target)[_counts(batch, target)] for batch in train])
+    counts = np.concatenate([_counts(batch, target) for batch in _batches(val)])
+    true = np.concatenate([_one(batch[1], target) for batch in _batches(val)])[counts]
 
     def predict(*withheld: str) -> np.ndarray:
         given = (
             {**inputs, **{each: _moved(inputs[each]) for each in withheld}} if withheld else inputs
-            for inputs, _ in _batches(val)
+            for inputs, *_ in _batches(val)
         )
-        return np.concatenate([_one(_predict(model, each), target) for each in given])
+        return np.concatenate([_one(_predict(model, each), target) for each in given])[counts]
 
     guessed = metric.guess(train_true)
     lines = {
@@ -127,10 +129,10 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def _batches(loader: mf.Loader) -> Iterator[tuple[Any, Any]]:
-    """Yield inputs and targets of the first epoch, each time the same; none of them is kept."""
+def _batches(loader: mf.Loader) -> Iterator[tuple[Any, ...]]:
+    """Yield the batches of the first epoch, each time the same; none of them is kept."""
     for step in range(len(loader)):
-        yield loader.batch(0, step)[:2]
+        yield loader.batch(0, step)
 
 
 def _predict(model: keras.Model, inputs: Any) -> Any:
@@ -139,6 +141,14 @@ def _predict(model: keras.Model, inputs: Any) -> Any:
 
 def _one(structure: Any, name: str | None) -> np.ndarray:
     return np.asarray(structure[name] if isinstance(structure, dict) and name else structure)
+
+
+def _counts(batch: tuple[Any, ...], target: str | None) -> np.ndarray:
+    """Tell which samples of a batch have a weight, unlike those that fill it up or lack the target."""
+    if len(batch) < 3:
+        return np.ones(len(_one(batch[1], target)), bool)
+    weights = _one(batch[2], target)
+    return weights.reshape(len(weights), -1).any(axis=1)
 
 
 def _moved(values: np.ndarray) -> np.ndarray:

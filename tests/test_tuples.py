@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,30 @@ def test_a_lost_partner_is_an_error() -> None:
     ledger.add(0, 1, rows[0], kinds * receipt(rows[0]))
     with pytest.raises(mf.MultifeedError, match="has not served every row exactly once"):
         ledger.add(1, 1, rows[1], kinds * receipt(rows[1][:, :1]))
+
+
+def test_a_function_that_changes_its_mind_is_told_by_name() -> None:
+    """Each side draws its negatives on its own; that they differ is no error of multifeed."""
+    people = [number % 7 for number in range(200)]
+    rows = {"x": np.arange(200.0)[:, None], "person": people}
+    data = mf.Dataset(rows, inputs=mf.Array("x", preprocess=lambda values: values))
+    here = os.getpid()
+
+    def moody(rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        return -candidates if os.getpid() == here else candidates
+
+    pairs = mf.Pairs(data, by="person", negatives=moody)
+    with (
+        mf.Feed(pairs, 8, processes=1) as feed,
+        pytest.raises(mf.DeclarationError) as caught,
+    ):
+        list(feed)
+    assert str(caught.value) == (
+        "your function 'moody', given as negatives=, must be a function of row numbers alone, slot by "
+        "slot: in pass 0 it chose other rows for the same slots.\n"
+        "  Look up what it needs in a table that stays as it is; draw nothing at random, count no "
+        "calls, and compare no slots."
+    )
 
 
 def test_structures() -> None:
@@ -357,7 +382,11 @@ def nan(rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
 
 
 def fails(rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    raise KeyError("x")
+    return np.arange(5.0)[candidates]
+
+
+def compares(rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    return candidates * (1.0 if len(rows) > 2 else -1.0)
 
 
 @pytest.mark.parametrize(
@@ -398,18 +427,30 @@ def fails(rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         ),
         (
             {"by": "person", "negatives": nothing},
-            "negatives= returns how good each candidate is: a number for each, of shape (1, 16).\n"
+            "your function 'nothing', given as negatives=, must return how good each candidate is: "
+            "a number for each, of shape (3, 16).\n"
             "  Received: float64 of shape (3,).",
         ),
         (
             {"by": "person", "negatives": nan},
-            "negatives= returns how good each candidate is: a number for each, of shape (1, 16).\n"
+            "your function 'nan', given as negatives=, must return how good each candidate is: "
+            "a number for each, of shape (3, 16).\n"
             "  Received: NaN.",
         ),
         (
             {"by": "person", "negatives": fails},
-            "negatives= raised KeyError for rows (1, 1) and candidates (1, 16): 'x'.\n"
+            "your function 'fails', given as negatives=, raised IndexError: index 5 is out of bounds "
+            "for axis 0 with size 5.\n"
+            "  It was given rows of shape (3, 1) and candidates of shape (3, 16), row numbers up to "
+            "6, and must accept all of the dataset.\n"
             "  The exception above is the original.",
+        ),
+        (
+            {"by": "person", "negatives": compares},
+            "your function 'compares', given as negatives=, must be a function of row numbers alone, "
+            "slot by slot: asked again, for fewer slots at once, it chose other rows in 3 of 7.\n"
+            "  Look up what it needs in a table that stays as it is; draw nothing at random, count no "
+            "calls, and compare no slots.",
         ),
     ],
 )

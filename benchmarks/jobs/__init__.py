@@ -9,6 +9,7 @@ from . import (
     augment,
     augment3d,
     cache_build,
+    choosing,
     cold,
     first_batch,
     fit_wait,
@@ -62,4 +63,5 @@ JOBS: dict[str, Job | Weighing] = {
     "align": align.JOB,
     "metadata": metadata.JOB,
     **windows.JOBS,
+    **choosing.JOBS,
 }

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from multifeed.errors import BadSamplesError, MultifeedError, lines
+from multifeed.errors import BadSamplesError, DeclarationError, MultifeedError, lines
 from multifeed.policy import BadSample, BadSlots, listed
 from multifeed.receipt import MODULUS, firsts, receipt
 from multifeed.recipe import Recipe
+from multifeed.slots import IMPURE_REMEDY, Slots
 
 
 @dataclass
@@ -160,16 +161,7 @@ class Ledger:
             return
         is_other = (self._written - self._wanted) % MODULUS
         if is_other or not self._is_whole(passes):
-            raise MultifeedError(
-                lines(
-                    f"pass {passes} over the samples has not served every row exactly once."
-                    if recipe.slots.proof is not None
-                    else f"pass {passes} over the samples has served other rows than those of its "
-                    "slots.",
-                    "This is an error of multifeed, not of yours: please report it, with the "
-                    "declaration of the dataset and the loader.",
-                )
-            )
+            raise _wrong_pass(passes, recipe.slots)
         self._account.count(passes=1)
 
     def _is_whole(self, passes: int) -> bool:
@@ -179,3 +171,25 @@ class Ledger:
             return True
         left_out = slots.order(seed, passes, slots.served, slots.count)
         return (self._firsts + receipt(firsts(left_out)) - slots.proof) % MODULUS == 0
+
+
+def _wrong_pass(number: int, slots: Slots) -> MultifeedError:
+    """Return what is to be raised of a pass that has not served the rows of its slots."""
+    if slots.chooser:
+        # Every part of multifeed has its own tests; whether that function is pure, nobody has tested.
+        return DeclarationError(
+            lines(
+                f"{slots.chooser} must be a function of row numbers alone, slot by slot: in pass "
+                f"{number} it chose other rows for the same slots.",
+                IMPURE_REMEDY,
+            )
+        )
+    return MultifeedError(
+        lines(
+            f"pass {number} over the samples has not served every row exactly once."
+            if slots.proof is not None
+            else f"pass {number} over the samples has served other rows than those of its slots.",
+            "This is an error of multifeed, not of yours: please report it, with the declaration of the "
+            "dataset and the loader.",
+        )
+    )

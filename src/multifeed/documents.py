@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
 
 from multifeed.errors import BadValue
 from multifeed.extras import package
@@ -15,10 +16,6 @@ from multifeed.extras import package
 # Parsers go down into values by recursion: what is nested deeper may be more than the stack holds, which
 # kills the process.
 DEEPEST = 100
-
-# Python 3.11 counts how deep it is in a literal for all threads together: where garbage collection let
-# another thread parse one meanwhile, it raises "AST constructor recursion depth mismatch".
-LITERALS = threading.Lock()
 
 _TEXT_IN_JSON = re.compile(rb'"(?:[^"\\]|\\.)*+"')
 
@@ -202,6 +199,23 @@ _LITERAL = re.compile(
 _BRACKETS = (b"[]", b"{}", b"()")
 # Python's parser makes half a kilobyte of each.
 _MOST_TOKENS = 2**19
+# How often Python's compiler is asked.
+_ATTEMPTS = 10
+_T = TypeVar("_T")
+_Made = TypeVar("_Made")
+
+
+def compiled(function: Callable[[_T], _Made], source: _T) -> _Made:
+    """Return what a function makes of a source, which has Python's compiler read it.
+
+    The compiler of some versions loses count of its own depth when other threads compile meanwhile, as
+    TensorFlow does: what is well written is then a `SystemError`, and fine when it is asked again
+    (github.com/python/cpython/issues/106905).
+    """
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(SystemError):
+            return function(source)
+    return function(source)
 
 
 def _parse_literal(text: str) -> Any:
@@ -220,8 +234,7 @@ def _parse_literal(text: str) -> Any:
         raise BadValue(
             f"has more than {_MOST_TOKENS:,} values, commas and brackets", "Write it as JSON."
         )
-    with LITERALS:
-        tree = ast.parse(text.lstrip(" \t"), mode="eval")
+    tree = compiled(partial(ast.parse, mode="eval"), text.lstrip(" \t"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
             # Python would take the last of two. A key that is no constant is none of ours either.

@@ -13,6 +13,12 @@ from multifeed.receipt import receipt, receipt_of_all
 
 Array = np.ndarray[Any, Any]
 
+# For functions of the user that choose rows.
+IMPURE_REMEDY = (
+    "Look up what it needs in a table that stays as it is; draw nothing at random, count no calls, and "
+    "compare no slots."
+)
+
 
 @dataclass(frozen=True)
 class Slots:
@@ -29,6 +35,7 @@ class Slots:
         accounting: How often rows come, or how long batches are, as lines of a report.
         cuts: The names of a batch whose padding is cut off, with the end that it stands at.
         most: For each field that they are of, how many items each row has at most, ``int64[n]``.
+        chooser: What a message calls the function of the user that takes part in the order, if any.
     """
 
     order: Order
@@ -40,6 +47,7 @@ class Slots:
     accounting: tuple[str, ...] = ()
     cuts: Mapping[str, str] = field(default_factory=dict)
     most: Mapping[str, Array] = field(default_factory=dict)
+    chooser: str = ""
 
     @property
     def is_dense(self) -> bool:

@@ -18,9 +18,10 @@ from multifeed.errors import DeclarationError, lines, some
 from multifeed.fields.base import Field, Learned, Link
 from multifeed.fields.category import Category
 from multifeed.fields.rows import Rows
-from multifeed.fields.shared import at_least, is_number, one_of
+from multifeed.fields.shared import at_least, first_line, is_number, one_of
+from multifeed.fields.watch import name_of
 from multifeed.order import Order, sequential, shuffled
-from multifeed.slots import Slots
+from multifeed.slots import IMPURE_REMEDY, Slots
 from multifeed.spec import Spec
 from multifeed.structure import Names, Structure, flat, pack
 from multifeed.weights import ClassWeights, weight_name
@@ -32,8 +33,8 @@ Negatives = Callable[[Array, Array], Array]
 
 # The number under which partners are drawn: the last of 32 bits, which no transform has.
 _PARTNERS = 2**32 - 1
-# Slots for which a function of the user is called at once, and at declaration.
-_AT_ONCE, _TRIED = 1_024, 2
+# Slots for which a function of the user is called at once, and for how many it is tried at declaration.
+_AT_ONCE, _TRIED = 1_024, 8
 _ALIKE = Category(SAME, vocabulary=["different", "same"])
 
 
@@ -95,8 +96,7 @@ class Tuples(ABC):
         count = 1 if negatives is None else at_least("candidates", candidates, 1)
         self.partners = Partners(self.groups, negatives, count)
         if negatives is not None:
-            # What it cannot do is told now.
-            self.order(shuffles=False)(0, 0, 0, min(_TRIED, len(self)))
+            self._try(negatives)
 
     def __len__(self) -> int:
         """Return the number of samples of an epoch: one for each row that can come first."""
@@ -211,7 +211,9 @@ class Tuples(ABC):
         """Return the slots of a pass: each row that can come first does so in one of them."""
         order, anchors = self.order(shuffles=shuffles), self.groups.anchors
         slots = Slots.of(order, len(self), batch_size, drops=drops, anchors=anchors)
-        return replace(slots, told={"groups": self.groups.codes})
+        negatives = self.partners.negatives
+        chooser = "" if negatives is None else _named(negatives)
+        return replace(slots, told={"groups": self.groups.codes}, chooser=chooser)
 
     @abstractmethod
     def order(self, *, shuffles: bool) -> Order:
@@ -220,6 +222,21 @@ class Tuples(ABC):
         Args:
             shuffles: Whether each epoch has another order, and other partners.
         """
+
+    def _try(self, negatives: Negatives) -> None:
+        """Tell now what a function of the user cannot do, not in the middle of an epoch."""
+        order, count = self.order(shuffles=False), min(_TRIED, len(self))
+        once = order(0, 0, 0, count)
+        again = np.concatenate([order(0, 0, 0, count // 2), order(0, 0, count // 2, count)])
+        others = int((once != again).any(1).sum())
+        if others:
+            raise DeclarationError(
+                lines(
+                    f"{_named(negatives)} must be a function of row numbers alone, slot by slot: asked "
+                    f"again, for fewer slots at once, it chose other rows in {others} of {count}.",
+                    IMPURE_REMEDY,
+                )
+            )
 
     @property
     def _own_names(self) -> tuple[str, ...]:
@@ -532,8 +549,10 @@ def _best(negatives: Negatives, rows: Array, candidates: Array) -> Array:
     except Exception as error:
         raise DeclarationError(
             lines(
-                f"negatives= raised {type(error).__name__} for rows {rows.shape} and candidates "
-                f"{candidates.shape}: {error}.",
+                f"{_named(negatives)} raised {type(error).__name__}: {first_line(error)}.",
+                f"It was given rows of shape {rows.shape} and candidates of shape {candidates.shape}, "
+                f"row numbers up to {max(rows.max(), candidates.max()):,}, and must accept all of the "
+                "dataset.",
                 "The exception above is the original.",
             )
         ) from error
@@ -542,10 +561,15 @@ def _best(negatives: Negatives, rows: Array, candidates: Array) -> Array:
         received = "NaN" if is_nan else f"{found.dtype} of shape {found.shape}"
         raise DeclarationError(
             lines(
-                "negatives= returns how good each candidate is: a number for each, of shape "
-                f"{candidates.shape}.",
+                f"{_named(negatives)} must return how good each candidate is: a number for each, of "
+                f"shape {candidates.shape}.",
                 f"Received: {received}.",
             )
         )
     best: Array = found.argmax(1)
     return best
+
+
+def _named(negatives: Negatives) -> str:
+    """Say in a message whose function it is that cannot do what it should."""
+    return f"your function {name_of(negatives)!r}, given as negatives=,"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import gc
+import io
 import os
 import struct
 import sys
@@ -25,6 +27,7 @@ from zarr import codecs
 
 import multifeed as mf
 from multifeed.errors import BadValue
+from multifeed.fields import npy as npy_files
 from multifeed.fields.handles import Handles
 from multifeed.folder import Folder, PartName
 
@@ -562,3 +565,52 @@ def test_objects_in_mat_are_passed_over(tmp_path: Path, order: str) -> None:
     assert found.tolist() == [[1, 3], [2, 4]]
     assert refused(f"{tmp_path}/a.mat::clock") == "holds an object at 'clock', not numbers"
     assert refused(tmp_path / "a.mat").endswith("no variable of it is named; it has 'clock', 'x'")
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">i2", "|b1", "|u1", "<f8", ">u8", "<f2"])
+@pytest.mark.parametrize("shape", [(), (0,), (5,), (1, 2), (3, 0, 2), (2, 3, 4, 5)])
+def test_headers_of_npy_are_read_as_numpy_reads_them(shape: tuple[int, ...], dtype: str) -> None:
+    """In either order of the axes."""
+    for order in ("C", "F"):
+        stream = io.BytesIO()
+        np.save(stream, np.ones(shape, dtype, order=order))  # type: ignore[call-overload]
+        assert npy_files._usual_header(stream.getvalue()) == npy_files._other_header(stream.getvalue())
+        np.testing.assert_array_equal(npy_files.parse_npy(stream.getvalue()), np.ones(shape, dtype))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f3', 'fortran_order': False, 'shape': (2,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (02,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'shape': (3,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-2,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2), }",
+    ],
+)
+def test_headers_of_npy_that_numpy_refuses_are_refused(header: str) -> None:
+    """Whatever they look like."""
+    data = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header.encode() + b"\n"
+    with pytest.raises(BadValue):
+        npy_files.parse_npy(data + bytes(8))
+
+
+def test_a_compiler_that_loses_count_makes_no_file_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What NumPy writes needs none; what others write has it asked again."""
+    calls, literal_eval = [0], ast.literal_eval
+
+    def loses_count(source: str) -> Any:
+        calls[0] += 1
+        if calls[0] % 3:
+            raise SystemError("AST constructor recursion depth mismatch (before=63, after=59)")
+        return literal_eval(source)
+
+    monkeypatch.setattr(ast, "literal_eval", loses_count)
+    stream = io.BytesIO()
+    np.save(stream, np.ones(2, "<f4"))
+    assert npy_files.parse_npy(stream.getvalue()).tolist() == [1, 1]
+    assert calls == [0]
+    header = b"{'shape':(2,),'fortran_order':False,'descr':'<f4'}\n"
+    other = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(8)
+    assert npy_files.parse_npy(other).tolist() == [0, 0]
+    assert calls == [3]
