@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -88,9 +89,16 @@ class Layout:
     @property
     def sizes(self) -> Array:
         """How many samples each batch has, ``int64[served]``."""
-        buckets, places = self.buckets[: self.served], self.places[: self.served]
+        return self._sizes(np.arange(self.served))
+
+    def _sizes(self, batches: Array) -> Array:
+        buckets, places = self.buckets[batches], self.places[batches]
         found: Array = np.minimum(self.counts[buckets] - places * self.batch_size, self.batch_size)
         return found
+
+    def sizes_of(self, seed: int, epoch: int, steps: Array) -> Array:
+        """Return how many samples each of some batches of a pass has, ``int64[n]``."""
+        return self._sizes(self._batches(seed, epoch, steps))
 
     def buckets_of(self, seed: int, epoch: int, steps: Array) -> Array:
         """Return the bucket of each of some batches of a pass, ``int64[n]``."""
@@ -115,12 +123,17 @@ class Layout:
 
     def _batches(self, seed: int, epoch: int, steps: Array) -> Array:
         """Return which batches are served at some steps of a pass; those left out stand behind it."""
-        if not self.shuffles:
-            return steps
-        found = steps.copy()
-        is_served = steps < self.served
-        found[is_served] = permuted(steps[is_served], self.served, seed, epoch, 1)
-        return found
+        return _order(len(self.buckets), self.served, seed, epoch)[steps] if self.shuffles else steps
+
+
+# Each batch of a pass asks, several times; two passes may be under way, of a few loaders.
+@lru_cache(maxsize=8)
+def _order(count: int, served: int, seed: int, epoch: int) -> Array:
+    """Return which of so many batches is served at each step; those left out stand behind."""
+    steps = np.arange(count)
+    steps[:served] = permuted(steps[:served], served, seed, epoch, 1)
+    steps.flags.writeable = False
+    return steps
 
 
 @dataclass(frozen=True)
@@ -138,6 +151,10 @@ class Buckets(Slots):
     def sizes(self, batch_size: int) -> frozenset[int]:
         """Return how many samples batches have, the rest of each bucket included."""
         return frozenset(np.unique(self.layout.sizes).tolist())
+
+    def counts(self, seed: int, epoch: int, steps: Array, batch_size: int) -> Array:
+        """Return how many samples the batches of some steps of a pass have, ``int64[n]``."""
+        return self.layout.sizes_of(seed, epoch, steps)
 
     def lengths(self, seed: int, epoch: int, steps: Array) -> Array:
         """Return how long the batches of some steps of a pass are, ``int64[n]``."""

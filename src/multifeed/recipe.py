@@ -97,15 +97,19 @@ class Recipe:
 
     def _samples_before(self, passes: int, place: int) -> int:
         """Return how many samples the batches of a pass have that stand before one of them."""
-        slots = place * self.batch_size
         if self.slots.is_dense:
-            return slots
-        return len(self.slots.order(self.seed, passes, 0, slots))
+            return place * self.batch_size
+        return int(self.slots.counts(self.seed, passes, np.arange(place), self.batch_size).sum())
 
     def run(self, place: int, count: int = 1) -> tuple[int, int]:
         """Return the slots (start, stop) of some consecutive batches of a pass."""
         start = place * self.batch_size
         return start, min(start + count * self.batch_size, self.slots.served)
+
+    def begins(self, passes: int, place: int, end: int) -> list[int]:
+        """Return where each of some batches of a pass begins among their rows, and the end."""
+        counts = self.slots.counts(self.seed, passes, np.arange(place, end), self.batch_size)
+        return [0, *np.cumsum(counts).tolist()]
 
     def rows(self, number: int) -> Array:
         """Return the rows of a batch, ``int64[n]``, or ``[n, k]`` where a sample is of k rows."""
@@ -200,22 +204,21 @@ class RowsInBlocks:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._pass = self._start = -1
-        self._block = np.empty(0, np.int64)
+        self._pass = self._first = -1
+        # The rows of some consecutive batches, and where each batch begins among them.
+        self._rows, self._begins = np.empty(0, np.int64), [0]
 
     def __call__(self, number: int, count: int = 1) -> Array:
         """Return the rows of up to `count` consecutive batches of one pass, ``int64[n]``."""
         recipe = self._recipe
         passes, place = divmod(number, recipe.batches)
-        start, stop = recipe.run(place, count)
-        if not recipe.slots.is_dense:
-            return recipe.slots.order(recipe.seed, passes, start, stop)
-        offset = start - self._start
-        if passes != self._pass or offset < 0 or stop > self._start + len(self._block):
-            end = min(max(stop, start + _ORDER_BLOCK), recipe.slots.served)
-            self._block = recipe.slots.order(recipe.seed, passes, start, end)
-            self._pass, self._start, offset = passes, start, 0
-        return self._block[offset : offset + stop - start]
+        last = min(place + count, recipe.batches)
+        if passes != self._pass or place < self._first or last >= self._first + len(self._begins):
+            end = min(max(last, place + _ORDER_BLOCK // recipe.batch_size), recipe.batches)
+            self._rows = recipe.slots.order(recipe.seed, passes, *recipe.run(place, end - place))
+            self._begins = recipe.begins(passes, place, end)
+            self._pass, self._first = passes, place
+        return self._rows[self._begins[place - self._first] : self._begins[last - self._first]]
 
 
 class Ahead:

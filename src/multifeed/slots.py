@@ -59,6 +59,11 @@ class Slots:
         full, rest = divmod(self.served, batch_size)
         return frozenset(each for each, is_there in ((batch_size, full), (rest, rest)) if is_there)
 
+    def counts(self, seed: int, epoch: int, steps: Array, batch_size: int) -> Array:
+        """Return how many samples the batches of some steps of a pass have, ``int64[n]``."""
+        found: Array = np.minimum(self.served - steps * batch_size, batch_size)
+        return found
+
     def lengths(self, seed: int, epoch: int, steps: Array) -> Array:
         """Return how long the batches of some steps of a pass are, ``int64[n]``, where they are cut."""
         raise NotImplementedError
