@@ -72,6 +72,21 @@ def open_npy(folder: Path) -> Rows:
     return lambda start, stop: values[start:stop]
 
 
+def open_npy_to_read(folder: Path) -> Rows:
+    """Open the file to read from it, as one does that may be cut off meanwhile: a memmap of it kills."""
+    name, row_bytes = folder / "series.npy", 4 * CHANNELS
+    with name.open("rb") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        begin = file.tell()
+
+    def read(start: int, stop: int) -> np.ndarray:
+        count, offset = (stop - start) * CHANNELS, begin + start * row_bytes
+        return np.fromfile(name, np.float32, count, offset=offset).reshape(-1, CHANNELS)
+
+    return read
+
+
 def open_hdf5(folder: Path) -> Rows:
     """Open the file with h5py."""
     import h5py
@@ -129,15 +144,27 @@ def rows(batch: Batch) -> list[Any]:
     return [np.asarray(batch[0])[:, 0, 0] / STRIDE]
 
 
-def job(kind: str, name: str, write: Callable[..., None], opened: Callable[[Path], Rows]) -> Job:
-    """Return the job of a format."""
+def job(
+    kind: str,
+    name: str,
+    write: Callable[..., None],
+    opened: Callable[[Path], Rows],
+    read: Callable[[Path], Rows] | None = None,
+) -> Job:
+    """Return the job of a format; `read` opens a file in another way, to be compared as well."""
+    contestants = {"multifeed": partial(multifeed, name), "two_threads": partial(two_threads, opened)}
+    limits = [Limit(figure=f"windows in {kind} ÷ bare calls", over=("two_threads",), least=0.9)]
+    if read is not None:
+        contestants["two_threads_read"] = partial(two_threads, read)
+        figure = f"windows in {kind} ÷ bare calls that read"
+        limits.append(Limit(figure=figure, over=("two_threads_read",), least=0.9))
     return Job(
         about=f"windows of {LENGTH} x {CHANNELS} numbers of a series in {kind}, shuffled, batches of 64",
         samples=4_000,
         quick=128,
         prepare=write,
-        contestants={"multifeed": partial(multifeed, name), "two_threads": partial(two_threads, opened)},
-        limits=[Limit(figure=f"windows in {kind} ÷ bare calls", over=("two_threads",), least=0.9)],
+        contestants=contestants,
+        limits=limits,
         rows=rows,
     )
 
@@ -145,7 +172,7 @@ def job(kind: str, name: str, write: Callable[..., None], opened: Callable[[Path
 PACKED = {"chunks": (1_024, CHANNELS), "compression": "gzip", "shuffle": True}
 
 JOBS = {
-    "windows_npy": job("a .npy file", "series.npy", write_npy, open_npy),
+    "windows_npy": job("a .npy file", "series.npy", write_npy, open_npy, open_npy_to_read),
     "windows_hdf5": job("HDF5", "series.h5::x", write_hdf5, open_hdf5),
     "windows_hdf5_gzip": job(
         "HDF5, packed by gzip", "series.h5::x", partial(write_hdf5, **PACKED), open_hdf5
