@@ -21,8 +21,9 @@ class Web:
     What `files` has by path is served; before that, each path's `faults` are, one a request: a number is
     a status; ``"reset"`` breaks the connection in mid-file; ``"short"`` sends half of it and closes;
     ``"hangs"`` sends nothing; ``"drips"`` a byte at a time; ``"endless"`` for ever, without a length;
-    ``"longer"`` claims more than there is; ``"whole"`` knows no parts; ``"gzip"`` says it is compressed;
-    another text is a place that it is redirected to.
+    ``"longer"`` claims more than there is; ``"whole"`` knows no parts; ``"sizeless"`` does not say of
+    how much its parts are; ``"gzip"`` says it is compressed; another text is a place that it is
+    redirected to.
     """
 
     def __init__(self) -> None:
@@ -105,7 +106,8 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
                     self._head(416, 0)
                     return
                 status = 206
-                headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
+                size = "*" if fault == "sizeless" else len(data)
+                headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
             part = data[start:stop]
             if fault == "gzip":
                 headers["Content-Encoding"] = "gzip"

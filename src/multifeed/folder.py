@@ -193,8 +193,11 @@ class Folder:
         Raises:
             BadValue: If the name leads out of the folder.
         """
-        if self.request(name) is not None:
-            return ()
+        request = self.request(name)
+        if request is not None:
+            from multifeed.remote.file import changes_of
+
+            return (changes_of(request),)
         try:
             status = os.stat(self._local(file_of(name)))
         except (OSError, ValueError):

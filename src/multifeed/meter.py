@@ -30,7 +30,7 @@ class Spent:
         decode_s: Seconds spent turning what was read into arrays.
         copy_s: Seconds spent copying what lies in memory.
         loaded_bytes: Bytes that were read from files, and of samples that lie in memory as they are
-            stored; not what a library reads of a file that it opens by itself.
+            stored; not what a library reads of a part of a file that it opens by itself.
         samples: How many samples of it were made.
         redone: How many of them a cache should have had, and were decoded from their source.
     """
@@ -63,8 +63,9 @@ class Spent:
         if isinstance(loaded, Redone):
             self.redone += 1
             loaded = loaded.loaded
-        in_memory = len(loaded) if isinstance(loaded, bytes) else getattr(loaded, "nbytes", 0)
-        self.loaded_bytes += read or in_memory
+        # What lies in memory was not read; and what a library reads by itself, nobody has counted.
+        own = len(loaded) if isinstance(loaded, bytes) else getattr(loaded, "nbytes", 0)
+        self.loaded_bytes += own or read
 
     def count_all(self, samples: int, loaded_bytes: int, seconds: float) -> None:
         """Count samples that were read at once, straight to where they belong."""

@@ -26,10 +26,13 @@ import zarr
 from zarr import codecs
 
 import multifeed as mf
+from multifeed.batch import allocate
 from multifeed.errors import BadValue
 from multifeed.fields import npy as npy_files
 from multifeed.fields.handles import Handles
 from multifeed.folder import Folder, PartName
+from multifeed.meter import Meter
+from multifeed.spot import Spot
 
 SHAPE = (23, 4, 3)
 VALUES = np.random.default_rng(0).integers(-50, 50, SHAPE)
@@ -614,3 +617,39 @@ def test_a_compiler_that_loses_count_makes_no_file_bad(monkeypatch: pytest.Monke
     other = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(8)
     assert npy_files.parse_npy(other).tolist() == [0, 0]
     assert calls == [3]
+
+
+def test_a_row_that_is_read_with_others_says_where_it_is(tmp_path: Path) -> None:
+    """By file: what ends a process is opening a damaged one, and no row of another must be blamed."""
+    values = np.arange(60, dtype=np.float32).reshape(20, 3)
+    names = [str(tmp_path / f"{number}.npy") for number in range(3)]
+    for name in names:
+        np.save(name, values)
+    start = np.arange(12)
+    rows = {"x": names * 4, "start": start, "stop": start + 2}
+    plan = mf.Dataset(rows, inputs=mf.Array("x", (2, 3), missing="zero")).plan()
+    told: dict[int, list[int]] = {0: [], 1: []}
+
+    class Kept:
+        def __setitem__(self, index: int, value: int) -> None:
+            told[index].append(value)
+
+    buffers = allocate(12, plan.specs)
+    plan.fill_samples(np.arange(12), buffers, 0, 12, Meter(plan.specs), None, Spot(Kept()))
+    assert (buffers["x"] == [values[each : each + 2] for each in start]).all()
+    assert told == {0: [0, 0, 1, 2], 1: [0]}
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.uint8(), pa.uint64()])
+def test_names_may_be_as_many_as_their_codes_allow(tmp_path: Path, kind: pa.DataType) -> None:
+    """Of a column that came with codes, rows are still read at once."""
+    names = [str(tmp_path / f"{number}.npy") for number in range(128)]
+    np.save(names[5], np.arange(10, dtype=np.float32))
+    codes = pa.array([5] * 1_024, kind)
+    rows = pa.table({"x": pa.DictionaryArray.from_arrays(codes, names), "start": [3] * 1_024})
+    rows = rows.append_column("stop", pa.array([5] * 1_024))
+    reader = mf.Dataset(rows, inputs=mf.Array("x", (2,))).source.cells("x")
+    found = reader.coded()
+    assert found is not None
+    assert found[0][5] == names[5]
+    assert (found[1] == 5).all()

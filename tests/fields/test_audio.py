@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -525,6 +527,42 @@ def test_a_package_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 # What others make of it ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG"])
+def test_a_limit_of_open_files_makes_no_sound_a_damaged_one(tmp_path: Path, kind: str) -> None:
+    """Row 12: libsndfile opens files once more; where it cannot, it reads what is open."""
+    resource = pytest.importorskip("resource")
+    (tmp_path / "x").write_bytes(encoded(music(1, 8_000), 8_000, kind))
+    data = dataset([str(tmp_path / "x")])
+    expected = read(data)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened: list[int] = []
+    try:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 8, limits[1])
+        )
+        with suppress(OSError):
+            while True:
+                opened.append(os.open(tmp_path, os.O_RDONLY))
+        with pytest.raises(mf.SampleError, match="Too many open files"):
+            read(data)
+        os.close(opened.pop())
+        assert read(data).tobytes() == expected.tobytes()
+    finally:
+        for each in opened:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG"])
+def test_what_libsndfile_reads_is_counted(tmp_path: Path, kind: str) -> None:
+    """As the bytes of the file, whatever part of them was looked at before."""
+    (tmp_path / "x").write_bytes(encoded(music(30, 8_000), 8_000, kind))
+    with mf.Feed(dataset([str(tmp_path / "x")]), 1) as feed:
+        list(feed)
+        told = feed.report().fields["x"]
+    assert told.loaded_bytes == told.samples * (tmp_path / "x").stat().st_size > 0
 
 
 def test_check_describes_sounds(tmp_path: Path) -> None:

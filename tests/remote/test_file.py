@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import io
 import threading
@@ -18,6 +19,7 @@ import multifeed as mf
 from multifeed.errors import BadValue
 from multifeed.files import File
 from multifeed.folder import Folder
+from multifeed.remote.fetch import run
 from multifeed.remote.file import RemoteFile
 from multifeed.workers.cpus import usable_cpus
 
@@ -112,6 +114,57 @@ def test_a_file_that_has_changed_is_opened_anew(web: Web) -> None:
         assert again.read() == data
 
 
+def test_a_file_that_is_kept_open_is_opened_anew_once_it_is_seen_to_have_changed(
+    web: Web, tmp_path: Path
+) -> None:
+    """One sample is told so; read again, it is that of the new file."""
+    rows, field = npy(tmp_path)
+    data = mf.Dataset(rows, inputs=field, root=web.url)
+    web.files["/x.npy"] = (tmp_path / "x.npy").read_bytes()
+    data[0]
+    npy(tmp_path)
+    web.files["/x.npy"] = (tmp_path / "x.npy").read_bytes()
+    with pytest.raises(mf.SampleError, match="has changed while it was read"):
+        data[0]
+    near = mf.Dataset(rows, inputs=field, root=tmp_path)
+    for _ in range(2):
+        assert (data[0][0] == near[0][0]).all()
+
+
+def test_a_server_that_sends_parts_need_not_say_of_how_much(web: Web) -> None:
+    """The file is then asked for as a whole: it does not end where the first part does."""
+    data = web.files["/big"] = rng.bytes(3 * BLOCK)
+    web.faults["/big"] = ["sizeless"]
+    with Folder(web.url, True).open("big") as file:
+        assert file.read() == data
+
+
+def test_an_answer_may_lack_what_tells_of_a_change(web: Web) -> None:
+    """It is no change; another size is one."""
+    file, data = opened(web, 3 * BLOCK)
+    web.headers["/big"] = {"ETag": ""}
+    assert file.read(2 * BLOCK, 10) == data[2 * BLOCK :][:10]
+    for more in (BLOCK, 2 * BLOCK):
+        file, data = opened(web, 3 * BLOCK)
+        web.files["/big"] = data + bytes(more)
+        with pytest.raises(BadValue, match="has changed while it was read"):
+            file.read(2 * BLOCK, 10)
+
+
+def test_where_one_part_cannot_be_had_the_others_are_given_up(web: Web) -> None:
+    """Nobody wants them any more."""
+    file, _ = opened(web, 300 * BLOCK)
+    web.faults["/big"] = [403]
+    with pytest.raises(BadValue, match="HTTP 403"):
+        file.read_many([(number * 3 * BLOCK, 10) for number in range(1, 100)])
+
+    async def wanted() -> list[asyncio.Task[Any]]:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        return [task for task in others if "one" in repr(task.get_coro()) and not task.cancelling()]
+
+    assert run(wanted()) == []
+
+
 def npy(folder: Path) -> tuple[dict[str, Any], mf.Array]:
     """Return rows of an array file, and their field."""
     np.save(folder / "x.npy", rng.random((10_000, 16), np.float32))
@@ -181,7 +234,6 @@ def test_a_part_costs_few_requests(web: Web, tmp_path: Path, make: Make) -> None
     far = mf.Dataset(rows, inputs={"x": field}, root=web.url)
     web.asked.clear()
     assert (far[0][0]["x"] == near[0]["x"]).all()
-    print(asked_of(web) if False else web.asked)
     assert len(web.asked) <= COSTS[make]
     feed = mf.Feed(far, 1)
     assert feed.workers == max(32, usable_cpus())
@@ -220,6 +272,24 @@ def test_a_store_of_many_files_is_read_from_the_web(web: Web, tmp_path: Path) ->
         near = mf.Dataset({"x": [name]}, inputs=mf.Array("x", (40, 4)), root=tmp_path)
         assert (data[0][0] == near[0][0]).all()
         assert (data[0][0][30:] == 7).all()
+
+
+def test_a_shard_is_asked_for_once(web: Web, tmp_path: Path) -> None:
+    """For its beginning, for the table of its chunks, and for those: not once more for each of them."""
+    zarr = pytest.importorskip("zarr")
+    array = zarr.create_array(
+        str(tmp_path / "x.zarr"), shape=(64, 4_000), chunks=(4, 4_000), shards=(32, 4_000), dtype="f4"
+    )
+    array[:40] = values = rng.random((40, 4_000), np.float32)
+    for path in (tmp_path / "x.zarr").rglob("*"):
+        if path.is_file():
+            web.files[f"/{path.relative_to(tmp_path)}"] = path.read_bytes()
+    rows = {"x": ["x.zarr"], "start": [2], "stop": [42]}
+    data = mf.Dataset(rows, inputs=mf.Array("x", (40, 4_000)), root=web.url)
+    found = data[0][0]
+    assert (found[:38] == values[2:]).all()
+    assert not found[38:].any()
+    assert len(web.asked) <= 1 + 2 * 3
 
 
 def test_hdf5_does_not_wait_with_its_lock(

@@ -27,6 +27,7 @@ from multifeed.files import File
 from multifeed.folder import Folder, split_member, suffix_of
 from multifeed.remote.uri import Request
 from multifeed.spec import Spec, fits
+from multifeed.spot import Spot
 
 # Stands for the end of an array, wherever that is.
 END = 2**63 - 1
@@ -222,7 +223,7 @@ class ArrayFiles(PerSample):
     def _is_read_whole(self, found: Format) -> bool:
         return found.open is None or (found.parse is not None and self._rows is None)
 
-    def gather(self, rows: NDArray, out: NDArray) -> bool:
+    def gather(self, rows: NDArray, out: NDArray, spot: Spot) -> bool:
         if self._coded is None:
             return False
         cells, codes = self._coded
@@ -231,7 +232,7 @@ class ArrayFiles(PerSample):
             places_of.setdefault(code, []).append(place)
         try:
             return all(
-                self._gather(cells[code], rows[places], places, out)
+                self._gather(cells[code], rows[places], places, out, spot)
                 for code, places in places_of.items()
             )
         except BadValue:
@@ -244,14 +245,17 @@ class ArrayFiles(PerSample):
             return None
         return self._cells.coded()
 
-    def _gather(self, cell: str, rows: NDArray, places: Sequence[int], out: NDArray) -> bool:
+    def _gather(self, cell: str, rows: NDArray, places: Sequence[int], out: NDArray, spot: Spot) -> bool:
         """Write rows that are parts of one file to their places in `out`, as `gather` does."""
         name, path, found = named(cell, self._member)
         if self._is_read_whole(found):
             return False
+        # What ends a process is opening a damaged file, which any row of it does.
+        spot.place[0] = int(rows[0])
         stored: Stored = self._handles.get(self._folder, name).array(path)
         lies, shape = stored.place, self.spec.shape
-        if lies is None or lies[0].is_far or not shape or stored.shape[1:] != shape[1:]:
+        is_of_rows = bool(shape and stored.shape) and stored.shape[1:] == shape[1:]
+        if lies is None or lies[0].is_far or not is_of_rows:
             return False
         is_as_stored = self._scale is None and stored.dtype == out.dtype
         into = out if is_as_stored else np.empty((len(rows), *shape), stored.dtype)

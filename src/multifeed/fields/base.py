@@ -26,6 +26,7 @@ from multifeed.fields.frame import Frame
 from multifeed.fields.rows import NDArray, Rows, Source
 from multifeed.remote.uri import Request
 from multifeed.spec import Spec
+from multifeed.spot import Spot
 from multifeed.table import Columns
 
 Learned = Mapping[str, Any]
@@ -173,10 +174,15 @@ class PerSample(ABC):
         """Note that these rows, ``int64[n]``, will be read now, one after the other."""
         return
 
-    def gather(self, rows: NDArray, out: NDArray) -> bool:
+    def gather(self, rows: NDArray, out: NDArray, spot: Spot) -> bool:
         """Write rows, ``int64[n]``, to `out`, ``[n, *spec.shape]``, all at once if that is quicker.
 
         A few microseconds a row are as much as threads of Python lose by taking turns.
+
+        Args:
+            rows: The rows.
+            out: Where they are written.
+            spot: Where it says which row it reads, wherever that may be what ends the process.
 
         Returns:
             Whether it has. If not, rows are to be loaded and decoded one by one: for what they are, or

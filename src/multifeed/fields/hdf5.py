@@ -271,11 +271,7 @@ class _Chunks(Chunked):
             number = number * count + at
         return number
 
-    def fetch(self, place: Shape) -> tuple[bytes, int] | None:
-        found: tuple[bytes, int] | None = self.fetch_all([place])[0]
-        return found
-
-    def fetch_all(self, places: Sequence[Shape]) -> list[Any]:
+    def fetch(self, places: Sequence[Shape]) -> list[Any]:
         found = [self._place_of(place) for place in places]
         parts = self._file.read_many([(each[0], each[1]) for each in found if each is not None])
         data = iter(parts)

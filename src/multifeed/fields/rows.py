@@ -256,7 +256,9 @@ class Cells:
         values = found.chunk(0).dictionary if found.num_chunks else pa.array([])
         if len(values) > len(column) // 4:
             return None
-        codes = [np.asarray(chunk.indices.fill_null(len(values)), np.int32) for chunk in found.chunks]
+        # The indices of a column that came so may be too small for one more.
+        indices = [chunk.indices.cast(pa.int32()) for chunk in found.chunks]
+        codes = [np.asarray(each.fill_null(len(values))) for each in indices]
         try:
             return [*values.to_pylist(), None], np.concatenate(codes)
         except UnicodeDecodeError:

@@ -15,6 +15,7 @@ from multifeed.fields.rows import NDArray
 from multifeed.fields.watch import Watch
 from multifeed.remote.uri import Request
 from multifeed.spec import Spec
+from multifeed.spot import Spot
 from multifeed.table import is_text
 
 Preprocess = Callable[[NDArray], Any]
@@ -254,8 +255,8 @@ class Filled(PerSample):
     def waits(self) -> bool:
         return self._inner.waits
 
-    def gather(self, rows: NDArray, out: NDArray) -> bool:
-        return not self._is_null[rows].any() and self._inner.gather(rows, out)
+    def gather(self, rows: NDArray, out: NDArray, spot: Spot) -> bool:
+        return not self._is_null[rows].any() and self._inner.gather(rows, out, spot)
 
     def load(self, row: int) -> Any:
         return None if self._is_null[row] else self._inner.load(row)

@@ -75,7 +75,7 @@ class Sound:
             _check_wav(stream)
         stream.seek(0)
         self._stream = _Heard(stream)
-        self._file = self._hear(lambda: _soundfile().SoundFile(path or self._stream))
+        self._file = self._hear(lambda: self._opened(path))
         self.rate: int = self._file.samplerate
         self.channels: int = self._file.channels
         self.frames: int = self._file.frames
@@ -85,6 +85,13 @@ class Sound:
         except BadValue:
             self.close()
             raise
+
+    def _opened(self, path: str | None) -> Any:
+        if path is not None:
+            # Where a process may open no more files, it can still read those that it has open.
+            with suppress(_soundfile().LibsndfileError):
+                return _soundfile().SoundFile(path)
+        return _soundfile().SoundFile(self._stream)
 
     def _check(self) -> None:
         kind = self._file.format

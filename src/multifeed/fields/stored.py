@@ -124,12 +124,8 @@ class Chunked(Stored):
             )
 
     @abstractmethod
-    def fetch(self, place: Shape) -> Any:
-        """Wait for the chunk at a place, counted in chunks along each axis; None if it is not there."""
-
-    def fetch_all(self, places: Sequence[Shape]) -> list[Any]:
-        """Wait for the chunks at several places, as `fetch` does for one."""
-        return [self.fetch(place) for place in places]
+    def fetch(self, places: Sequence[Shape]) -> list[Any]:
+        """Wait for the chunks at places, counted in chunks along each axis; None if one is not there."""
 
     @abstractmethod
     def unpack(self, fetched: Any) -> NDArray:
@@ -143,7 +139,7 @@ class Chunked(Stored):
         ]
         # Not even `product` would end at once where an axis has no elements and another has many.
         places = list(product(*reached)) if all(map(len, reached)) else []
-        return partial(self._join, spans, list(zip(places, self.fetch_all(places), strict=True)))
+        return partial(self._join, spans, list(zip(places, self.fetch(places), strict=True)))
 
     def _join(self, spans: Sequence[tuple[int, int]], found: Sequence[tuple[Shape, Any]]) -> NDArray:
         """Put the chunks together that were found, within `spans`: first and last + 1 on each axis."""

@@ -211,7 +211,6 @@ class Piece(Voxels):
 
     def __init__(self, stored: Stored, box: Box, values: NDArray) -> None:
         self.stored, self._box, self._values = stored, box, values
-        self.nbytes = values.nbytes
 
     def read(self, box: Box) -> NDArray:
         cut = (

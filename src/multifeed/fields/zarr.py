@@ -263,15 +263,20 @@ class _Shards:
     at_end: bool
     checksum: int
 
-    def find(self, file: File, place: Shape) -> tuple[int, int] | None:
-        """Return where the chunk at a place begins, and how long it is; None if it is not there."""
+    def find(self, file: File, places: Sequence[Shape]) -> dict[Shape, tuple[int, int]]:
+        """Return where each of some chunks begins, and how long it is; without those not there."""
         size = 16 * math.prod(self.counts) + self.checksum
         index = file.read(file.size - size if self.at_end else 0, size)
         if self.checksum:
             index = _crc32c(index, size - 4)
-        number = int(np.ravel_multi_index(place, self.counts))
-        start, count = struct.unpack_from("<QQ", index, 16 * number)
-        return None if start == count == _NOT_THERE else (start, count)
+        found = {}
+        for place in places:
+            inner = [at % count for at, count in zip(place, self.counts, strict=True)]
+            number = int(np.ravel_multi_index(inner, self.counts))
+            start, count = struct.unpack_from("<QQ", index, 16 * number)
+            if not start == count == _NOT_THERE:
+                found[place] = start, count
+        return found
 
 
 @dataclass(frozen=True)
@@ -293,26 +298,28 @@ class _Chunks(Chunked):
         self._files, self._told = files, told
         self._start = f"{path}/" if path else ""
 
-    def fetch_all(self, places: Sequence[Shape]) -> list[Any]:
-        claim = self._files.expect({self._file_of(place) for place in places})
-        found = super().fetch_all(places)
+    def fetch(self, places: Sequence[Shape]) -> list[Any]:
+        in_file: dict[str, list[Shape]] = {}
+        for place in places:
+            in_file.setdefault(self._file_of(place), []).append(place)
+        claim = self._files.expect(in_file)
+        found: dict[Shape, bytes] = {}
+        for name, those in in_file.items():
+            found |= self._read(name, those)
         del claim
-        return found
+        return [found.get(place) for place in places]
 
-    def fetch(self, place: Shape) -> bytes | None:
-        file = self._files.open(self._file_of(place))
+    def _read(self, name: str, places: Sequence[Shape]) -> dict[Shape, bytes]:
+        """Return those chunks that are there, of some that are in one file."""
+        file = self._files.open(name)
         if file is None:
-            return None
+            return {}
         shards = self._told.shards
         with file:
-            found: tuple[int, int] | None = (0, file.size)
-            if shards:
-                inner = tuple(at % count for at, count in zip(place, shards.counts, strict=True))
-                found = shards.find(file, inner)
-            if found is None:
-                return None
-            self.refuse_large(found[1])
-            return file.read(*found)
+            lies = shards.find(file, places) if shards else dict.fromkeys(places, (0, file.size))
+            for _, count in lies.values():
+                self.refuse_large(count)
+            return dict(zip(lies, file.read_many(list(lies.values())), strict=True))
 
     def _file_of(self, place: Shape) -> str:
         """Return the name of the file that the chunk at a place is in."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import io
 import itertools
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from weakref import WeakValueDictionary
@@ -50,8 +51,8 @@ class _Known:
         claim = ahead.begin([request.head])
         got = ahead.take(request.head)
         del claim
-        if not got.has_parts and got.size != got.bytes:
-            # Each part would be all that comes before it, too.
+        if got.size is None or (not got.has_parts and got.size != got.bytes):
+            # It does not say how much there is; or each part would be all that comes before it, too.
             got = run(fetch(store_of(parts_of(request.uri).root), request))
         self.head, self.stamp = got.data, got.version
         count_read(len(self.head))
@@ -60,6 +61,13 @@ class _Known:
 
 # By what was asked for. Threads that read one file, each with a library of its own, share it.
 _open: WeakValueDictionary[Request, _Known] = WeakValueDictionary()
+# How often each file was found to be another one than it was when it was opened.
+_changes: Counter[Request] = Counter()
+
+
+def changes_of(request: Request) -> int:
+    """Return what is another number once a file was found to have changed while it was open."""
+    return _changes[request]
 
 
 def _known_of(request: Request) -> _Known:
@@ -120,19 +128,18 @@ class RemoteFile(File):
             refuse_beyond(start, count, self.size)
         far = [place for place in places if place[1] and sum(place) > len(self._known.head)]
         runs = _joined(far)
-        found = dict(zip(runs, run(self._fetched(runs)) if runs else [], strict=True))
-        count_read(sum(map(len, found.values())))
-        return [self._cut(place, found) for place in places]
+        found = run(self._fetched(runs)) if runs else []
+        count_read(sum(map(len, found)))
+        begins = [begin for begin, _ in runs]
 
-    def _cut(self, place: tuple[int, int], found: dict[tuple[int, int], bytes]) -> bytes:
-        """Return a part, which is in the head, or in what was found."""
-        start, count = place
-        if not count or start + count <= len(self._known.head):
-            return self._known.head[start : start + count]
-        for (begin, size), data in found.items():
-            if begin <= start and start + count <= begin + size:
-                return data if count == size else data[start - begin : start - begin + count]
-        raise AssertionError(place)
+        def cut(start: int, count: int) -> bytes:
+            if not count or start + count <= len(self._known.head):
+                return self._known.head[start : start + count]
+            # Of the runs that begin no later, it is in the last one: see `_joined`.
+            number = bisect.bisect_right(begins, start) - 1
+            return found[number][start - begins[number] :][:count]
+
+        return [cut(*place) for place in places]
 
     async def _fetched(self, places: Sequence[tuple[int, int]]) -> list[bytes]:
         room = asyncio.Semaphore(_MOST_AT_ONCE)
@@ -144,15 +151,25 @@ class RemoteFile(File):
             self._refuse_changed(got)
             return all_of(got, part)
 
-        return await asyncio.gather(*(one(start, count) for start, count in places))
+        parts = [asyncio.ensure_future(one(start, count)) for start, count in places]
+        try:
+            return await asyncio.gather(*parts)
+        finally:
+            # Where one of them cannot be had, nobody wants the others.
+            for part in parts:
+                part.cancel()
 
     def _refuse_changed(self, got: Got) -> None:
-        if self.stamp not in ("", got.version):
-            # Whoever opens it from now on has the new one.
+        # Not every answer of a server tells.
+        is_other = bool(self.stamp and got.version) and self.stamp != got.version
+        is_longer = self._request.count is None and got.size not in (None, self.size)
+        if is_other or is_longer:
+            # Whoever opens it from now on has the new one; and whoever has it open opens it again.
             if _open.get(self._request) is self._known:
                 _open.pop(self._request, None)
+                _changes[self._request] += 1
             raise BadValue("has changed while it was read", "Read it again once it is whole.")
-        self.stamp = got.version
+        self.stamp = self.stamp or got.version
 
     @property
     def is_far(self) -> bool:
@@ -214,7 +231,11 @@ class _Blocks(File):
 
 
 def _joined(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return parts of which those that are near each other are one."""
+    """Return parts of which those that are near each other are one, in order.
+
+    Each is in the last one that begins no later than itself: it was joined to the last one so far, lies
+    in that, or is the next.
+    """
     joined: list[tuple[int, int]] = []
     for start, count in sorted(places):
         if joined:
