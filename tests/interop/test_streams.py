@@ -122,6 +122,22 @@ def test_sequences_are_gone_through_with_their_hooks(kind: type[Sequence]) -> No
     assert sequence.said == ["begin", "end"] * 2
 
 
+def test_a_pass_begins_an_iterable_once() -> None:
+    """To begin it only to look would start the worker processes of a DataLoader for nothing."""
+
+    class Begun:
+        times = 0
+
+        def __iter__(self) -> Iterator[Array]:
+            self.times += 1
+            return batches(2, 2)()
+
+    begun = Begun()
+    merged = Merged({"a": begun, "b": batches(4)}, 2, steps_per_epoch=4)
+    assert flat(inputs["a"] for (inputs,) in merged) == [0, 1, 2, 3] * 2
+    assert begun.times == 2
+
+
 def test_names_are_those_of_streams_of_dicts_or_numbered() -> None:
     """An array has the name of its stream, those of a dict have their own, those of a tuple numbers."""
     one = np.zeros((2, 1))
@@ -170,6 +186,21 @@ def test_targets_are_those_that_are_named() -> None:
     assert list(inputs) == ["a"]
 
 
+def test_weights_of_several_targets_are_one_array_or_named_as_they_are() -> None:
+    """None is lost: one array is of all targets of its stream, and a name that is none is an error."""
+    one, both = np.zeros((2, 1)), {"kind": np.zeros(2), "age": np.zeros(2)}
+    for given, kind, age in (
+        (one[:, 0] + 3, [3, 3], [3, 3]),
+        ({"age": one[:, 0] + 4}, [1, 1], [4, 4]),
+    ):
+        ((_, _, weights),) = Merged({"a": [(one, both, given)]}, 2, targets=["a"])
+        assert {name: values.tolist() for name, values in weights.items()} == {"kind": kind, "age": age}
+    error = refused({"a": [(one, both, {"kinds": np.zeros(2)})]}, targets=["a"])
+    assert str(error) == (
+        "sample weights are of targets; the stream 'a' gives some of 'kinds'.\n  Did you mean 'kind'?"
+    )
+
+
 def refused(streams: dict[str, Any], batch_size: int = 4, **options: Any) -> mf.StreamError:
     """Return the error that two epochs of these streams end in."""
     merged = Merged(streams, batch_size, **options)
@@ -193,6 +224,7 @@ def test_a_stream_that_ends_early_is_an_error_with_the_counts() -> None:
         "streams that are merged have as many samples each: 'a' ends after 4.\n"
         "  Samples in this pass: 'a' 4, 'b' 5.\n"
     )
+    assert str(error).endswith("If one has no end, pass it as a generator, which does not begin anew.")
 
 
 def test_lengths_are_compared_before_anything_is_trained() -> None:
@@ -343,6 +375,12 @@ def test_targets_of_another_form_are_not_the_same(other: Any) -> None:
     one = np.zeros((4, 1))
     error = refused({"a": [(one, np.zeros(4))], "b": [(one, other)]})
     assert "'a' and 'b' differ in sample 0.\n" in str(error)
+    error = refused({"a": [(one, np.zeros(4))], "b": [(one, np.zeros(4), np.ones(4))]})
+    assert str(error) == (
+        "streams that all give targets give the same; 'a' and 'b' differ in sample 0.\n"
+        "  One of them gives sample weights, too.\n"
+        "  If they need not be the same, say whose to use: targets='a'."
+    )
 
 
 def test_streams_without_samples_are_an_error() -> None:

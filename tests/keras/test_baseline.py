@@ -127,6 +127,29 @@ def test_every_head_trains() -> None:
     assert told["age_loss"] < 3 * variance
 
 
+def test_mixed_precision_has_numbers_in_full() -> None:
+    """Neither inputs nor targets beyond the 65,504 of 16 bits become infinite."""
+    rows = {"income": 1e6 + 1e5 * np.arange(4), "wave": np.ones((4, 6)), "kind": list("abab")}
+    data = mf.Dataset(
+        rows,
+        inputs={"income": mf.Numeric("income"), "wave": mf.Array("wave")},
+        targets={"again": mf.Same("income"), "kind": mf.Category("kind")},
+    )
+    data.adapt()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = mf.baseline_model(data)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with mf.Loader(data, 2) as loader:
+        told = model.evaluate(loader, return_dict=True, verbose=0)
+        predicted = model.predict(loader, verbose=0)
+    assert np.isfinite(list(told.values())).all()
+    assert {name: values.dtype.name for name, values in predicted.items()} == {
+        "again": "float32", "kind": "float32",
+    }  # fmt: skip
+
+
 def part(kind: str, fields: dict[str, Any]) -> Any:
     """Return fields in a structure."""
     if kind == "one":

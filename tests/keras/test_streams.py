@@ -140,6 +140,23 @@ def test_a_stream_that_raises_in_fit_is_named() -> None:
     assert isinstance(streams.last_error.__context__, OSError)
 
 
+def test_what_is_left_over_after_an_epoch_is_an_error() -> None:
+    """A sequence whose middle batches are larger than its first has told too few samples."""
+
+    class Bulging(Labels):
+        def __getitem__(self, index: int) -> Any:
+            values = np.zeros((8 if index == 1 else 4, 1), "float32")
+            return values, values
+
+    only = keras.Input((1,), name="only")
+    model = keras.Model({"only": only}, keras.layers.Dense(1)(only))
+    model.compile("sgd", "mse")
+    streams = mf.from_generator({"only": Bulging()}, 4)
+    assert streams.num_batches == 3
+    with pytest.raises(Exception, match="this one had 16, where 12 were told by the first and last"):
+        model.fit(streams, verbose=0)
+
+
 def test_a_stream_has_no_batch_by_number_and_no_length_of_its_own() -> None:
     """Both are errors with the remedy, the second when fit asks."""
     model, _ = build()

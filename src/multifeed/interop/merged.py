@@ -183,12 +183,17 @@ class Merged:
 
     def _uneven(self, name: str, samples: int, counts: Mapping[str, str]) -> StreamError:
         told = ", ".join(f"{each!r} {count}" for each, count in counts.items())
+        endless = (
+            "pass steps_per_epoch="
+            if self.steps_per_epoch is None
+            else "pass it as a generator, which does not begin anew"
+        )
         return StreamError(
             lines(
                 f"streams that are merged have as many samples each: {name!r} ends after {samples:,}.",
                 f"Samples in this pass: {told}.",
                 "They belong together by position alone: look which sample is missing before you cut "
-                "the others. If one has no end, pass steps_per_epoch=.",
+                f"the others. If one has no end, {endless}.",
             ),
             stream=name,
         )
@@ -220,7 +225,7 @@ class Merged:
             target, *weight = _told_targets(parts[name])
             _add(targets, name, target)
             if weight:
-                _add(weights, name, weight[0])
+                weights |= _weights_of(name, _named(name, target), weight[0])
         if not weights:
             return (targets,)
         rows = len(next(iter(weights.values())))
@@ -232,11 +237,14 @@ class Merged:
         for name, other in others:
             place = _first_unlike(part[1:], other[1:])
             if place is not None:
+                has_weights = (len(part) == 3) != (len(other) == 3)
                 raise StreamError(
                     lines(
                         f"streams that all give targets give the same; {first!r} and {name!r} differ in "
                         f"sample {given + place:,}.",
-                        "They are not aligned, or do not name their classes in the same order.",
+                        "One of them gives sample weights, too."
+                        if has_weights
+                        else "They are not aligned, or do not name their classes in the same order.",
                         f"If they need not be the same, say whose to use: targets={first!r}.",
                     ),
                     stream=name,
@@ -284,15 +292,35 @@ def _checked(name: Any) -> str:
     return name
 
 
-def _add(known: dict[str, Array], name: str, part: Any) -> None:
-    """Add the arrays of a part under names: the stream's, those of a dict, or numbered ones."""
+def _named(name: str, part: Any) -> dict[str, Array]:
+    """Return the arrays of a part by name: the stream's, those of a dict, or numbered ones."""
     if isinstance(part, Mapping):
-        found = {str(label): values for label, values in part.items()}
-    elif isinstance(part, tuple):
-        found = {f"{name}_{number}": values for number, values in enumerate(part)}
-    else:
-        found = {name: part}
-    for label, values in found.items():
+        return {str(label): values for label, values in part.items()}
+    if isinstance(part, tuple):
+        return {f"{name}_{number}": values for number, values in enumerate(part)}
+    return {name: part}
+
+
+def _weights_of(name: str, targets: Mapping[str, Array], part: Any) -> dict[str, Array]:
+    """Return the weights of a stream's targets; those that are one array are of each target."""
+    if not isinstance(part, Mapping | tuple):
+        return dict.fromkeys(targets, part)
+    weights = _named(name, part)
+    for label in weights:
+        if label not in targets:
+            raise StreamError(
+                lines(
+                    f"sample weights are of targets; the stream {name!r} gives some of {label!r}.",
+                    near(label, targets),
+                ),
+                stream=name,
+            )
+    return weights
+
+
+def _add(known: dict[str, Array], name: str, part: Any) -> None:
+    """Add the arrays of a part, none of whose names may be known."""
+    for label, values in _named(name, part).items():
         if label in known:
             raise DeclarationError(
                 lines(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -63,20 +62,23 @@ class Stream:
         has_index = hasattr(self.source, "__getitem__") and hasattr(self.source, "__len__")
         return has_index and not self._is_function
 
-    @cached_property
+    @property
     def _is_walked(self) -> bool:
         """Whether it is taken batch by batch, by number.
 
         `flow_from_directory` returns what can be iterated as well, but has no end then.
         """
-        return self._is_indexed and (
-            not hasattr(self.source, "__iter__") or iter(self.source) is self.source
-        )
+        return self._is_indexed and (not hasattr(self.source, "__iter__") or self._is_iterator)
 
-    @cached_property
+    @property
     def begins_again(self) -> bool:
         """Whether it can be gone through more than once."""
-        return self._is_function or self._is_walked or iter(self.source) is not self.source
+        return self._is_function or self._is_walked or not self._is_iterator
+
+    @property
+    def _is_iterator(self) -> bool:
+        # To call iter() for this would start the worker processes of a DataLoader.
+        return hasattr(self.source, "__next__")
 
     def begin(self) -> Iterator[Any]:
         """Return an iterator of its batches, from the first one on.
@@ -200,7 +202,7 @@ class Stream:
             raise StreamError(
                 lines(
                     f"the stream {self.name!r} raised {type(error).__name__} in batch {batch}: "
-                    f"{first_line(error)}.",
+                    f"{first_line(error).rstrip('.')}.",
                     f"Before that it gave {samples:,} samples in this pass.",
                 ),
                 stream=self.name,

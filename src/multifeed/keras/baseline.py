@@ -13,7 +13,7 @@ from multifeed.dataset import Dataset
 from multifeed.errors import DeclarationError, lines
 from multifeed.fields.shared import one_of
 from multifeed.keras.check import dataset_of, inputs
-from multifeed.keras.encoders import WIDTH, encode
+from multifeed.keras.encoders import PRECISE, WIDTH, encode
 from multifeed.keras.heads import Head, head_of
 from multifeed.keras.loader import Loader
 from multifeed.structure import pack, unpack
@@ -69,7 +69,7 @@ def baseline_model(data: Dataset | Tuples | Loader, fusion: str = "concat") -> k
         outputs, heads = _of_pairs(samples, tensors, fusion)
     else:
         outputs, heads = _of_rows(samples, tensors, fusion)
-    named = {name: layers.Identity(name=name)(output) for name, output in outputs.items()}
+    named = {name: layers.Identity(name=name, dtype=PRECISE)(output) for name, output in outputs.items()}
     model = keras.Model(model_inputs, _packed(targets, named), name="baseline")
     model.compile(
         "adam",
@@ -138,7 +138,7 @@ def _of_pairs(
 
 
 def _head_of_same() -> Head:
-    hidden, told = layers.Dense(WIDTH, "relu"), layers.Dense(1, "sigmoid")
+    hidden, told = layers.Dense(WIDTH, "relu"), layers.Dense(1, "sigmoid", dtype=PRECISE)
     return Head([hidden, told], "binary_crossentropy", "accuracy")
 
 

@@ -24,6 +24,9 @@ from multifeed.structure import unpack
 
 # Numbers of the vector that stands for an input.
 WIDTH = 64
+# Of inputs until they are normalised, and of outputs: under mixed precision they would have 16 bits, of
+# which numbers have 3 digits and may end at 65,504.
+PRECISE = "float32"
 
 # Of the vectors that stand for a class or a word.
 _EMBEDDING = 32
@@ -142,12 +145,12 @@ def _normalised(data: Dataset, name: str, x: Any) -> Any:
     known = moments(data, origin(data, name))
     if known is not None:
         mean, deviation = known
-        return layers.Normalization(mean=mean, variance=np.square(deviation).tolist())(x)
-    return layers.BatchNormalization(momentum=_MOMENTUM)(x)
+        return layers.Normalization(mean=mean, variance=np.square(deviation).tolist(), dtype=PRECISE)(x)
+    return layers.BatchNormalization(momentum=_MOMENTUM, dtype=PRECISE)(x)
 
 
 def _with_last_axis(x: Any) -> Any:
-    return x if len(x.shape) == 3 else layers.Reshape((-1, 1))(x)
+    return x if len(x.shape) == 3 else layers.Reshape((-1, 1), dtype=PRECISE)(x)
 
 
 # Encoders ------------------------------------------------------------------------------------------
@@ -166,7 +169,7 @@ def _of_words(x: Any, mask: Any, size: int, pad: int, length: int) -> Any:
 
 def _of_numbers(data: Dataset, name: str, x: Any) -> Any:
     if len(x.shape) == 1:
-        x = layers.Reshape((1,))(x)
+        x = layers.Reshape((1,), dtype=PRECISE)(x)
     x = _normalised(data, name, x)
     if len(x.shape) > 2:
         x = layers.Flatten()(x)

@@ -15,7 +15,7 @@ from multifeed.fields.mask import Mask
 from multifeed.fields.points import Places
 from multifeed.fields.present import Present
 from multifeed.fields.text import Text
-from multifeed.keras.encoders import moments, origin
+from multifeed.keras.encoders import PRECISE, moments, origin
 from multifeed.spec import Spec
 
 # Numbers of one target at most: each has weights of its own.
@@ -56,7 +56,9 @@ def head_of(data: Dataset, name: str, spec: Spec) -> Head:
     if isinstance(field, Category):
         kind = "categorical" if field.one_hot else "sparse_categorical"
         classes = len(data.labels(source)) + field.oov
-        return Head([layers.Dense(classes, "softmax")], f"{kind}_crossentropy", "accuracy")
+        return Head(
+            [layers.Dense(classes, "softmax", dtype=PRECISE)], f"{kind}_crossentropy", "accuracy"
+        )
     if isinstance(field, Text) or math.prod(spec.shape) > _MOST:
         raise DeclarationError(
             lines(
@@ -77,14 +79,14 @@ def _of_numbers(data: Dataset, name: str, spec: Spec) -> Head:
         return Head(shaped, "mse", "mae")
     mean, deviation = known
     variance = np.square(deviation)
-    scaled = layers.Normalization(mean=mean, variance=variance.tolist(), invert=True)
+    scaled = layers.Normalization(mean=mean, variance=variance.tolist(), invert=True, dtype=PRECISE)
     # As if the target were normalised: none outweighs the others by its unit.
     return Head([*shaped, scaled], "mse", "mae", float(1 / variance.mean()))
 
 
 def _shaped(spec: Spec, activation: str | None = None) -> list[Any]:
-    dense = layers.Dense(math.prod(spec.shape), activation)
-    return [dense] if len(spec.shape) < 2 else [dense, layers.Reshape(spec.shape)]
+    dense = layers.Dense(math.prod(spec.shape), activation, dtype=PRECISE)
+    return [dense] if len(spec.shape) < 2 else [dense, layers.Reshape(spec.shape, dtype=PRECISE)]
 
 
 def _size_of(data: Dataset, name: str, spec: Spec) -> tuple[list[float], list[float]] | None:

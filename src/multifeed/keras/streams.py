@@ -208,7 +208,8 @@ class _Pass:
         self._last = self._kept.pop(0) if self._kept else self._next()
         if self.is_complete:
             # The end is part of the pass: hooks are called, and what is left over is an error.
-            next(self._batches, None)
+            for _ in self._batches:
+                pass
         return self._last
 
     def _next(self) -> Batch:
