@@ -79,7 +79,7 @@ def in_proportion(data: Dataset, column: str, batch_size: int, *, drops: bool) -
     field = Weight(column)
     check_field(column, field, data.source.columns)
     weights = np.empty(len(data), np.float32)
-    data.base_of(data.source, column, field).reader.gather(np.arange(len(data)), weights)
+    data.base_of(data.source, column, field).reader.gather(np.arange(len(data)), weights)  # type: ignore[union-attr]
     if not weights.any():
         raise DeclarationError(
             f"samples are drawn in proportion to {column!r}, which is 0 in every row."

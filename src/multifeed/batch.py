@@ -428,7 +428,7 @@ class Plan:
         spot.place[0], spot.place[1] = int(rows[0]), self._numbers[name]
         begin, read = perf_counter(), bytes_read()
         try:
-            if not reader.gather(rows, out, spot):
+            if not reader.read_at_once(rows, out, spot):
                 return None
         except _OF_A_SAMPLE:
             return None

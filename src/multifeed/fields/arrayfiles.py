@@ -223,7 +223,7 @@ class ArrayFiles(PerSample):
     def _is_read_whole(self, found: Format) -> bool:
         return found.open is None or (found.parse is not None and self._rows is None)
 
-    def gather(self, rows: NDArray, out: NDArray, spot: Spot) -> bool:
+    def read_at_once(self, rows: NDArray, out: NDArray, spot: Spot) -> bool:
         if self._coded is None:
             return False
         cells, codes = self._coded
@@ -246,7 +246,7 @@ class ArrayFiles(PerSample):
         return self._cells.coded()
 
     def _gather(self, cell: str, rows: NDArray, places: Sequence[int], out: NDArray, spot: Spot) -> bool:
-        """Write rows that are parts of one file to their places in `out`, as `gather` does."""
+        """Write rows that are parts of one file to their places in `out`, as `read_at_once` does."""
         name, path, found = named(cell, self._member)
         if self._is_read_whole(found):
             return False

@@ -174,7 +174,7 @@ class PerSample(ABC):
         """Note that these rows, ``int64[n]``, will be read now, one after the other."""
         return
 
-    def gather(self, rows: NDArray, out: NDArray, spot: Spot) -> bool:
+    def read_at_once(self, rows: NDArray, out: NDArray, spot: Spot) -> bool:
         """Write rows, ``int64[n]``, to `out`, ``[n, *spec.shape]``, all at once if that is quicker.
 
         A few microseconds a row are as much as threads of Python lose by taking turns.

@@ -255,8 +255,8 @@ class Filled(PerSample):
     def waits(self) -> bool:
         return self._inner.waits
 
-    def gather(self, rows: NDArray, out: NDArray, spot: Spot) -> bool:
-        return not self._is_null[rows].any() and self._inner.gather(rows, out, spot)
+    def read_at_once(self, rows: NDArray, out: NDArray, spot: Spot) -> bool:
+        return not self._is_null[rows].any() and self._inner.read_at_once(rows, out, spot)
 
     def load(self, row: int) -> Any:
         return None if self._is_null[row] else self._inner.load(row)
