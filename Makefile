@@ -13,7 +13,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # Tests start a thousand interpreters: what one has compiled, the others need not.
 export PYTHONDONTWRITEBYTECODE :=
 # As many tests at once as there are processors. Those of one `xdist_group` share what is costly to set up.
-AT_ONCE := --numprocesses auto --dist loadgroup
+# The slowest are told, so that they are noticed.
+AT_ONCE := --numprocesses auto --dist loadgroup --durations 20
 
 .PHONY: demo test test-slow coverage lint docs bench clean
 
