@@ -66,11 +66,11 @@ from multifeed.fields.text import Text
 from multifeed.fields.video import Video
 from multifeed.fields.volume import Volume
 from multifeed.health.check import check
+from multifeed.interop.by_number import from_torch
 from multifeed.interop.grain import from_grain, to_grain
 from multifeed.interop.jax import to_jax
 from multifeed.interop.tf_data import to_tf_data
 from multifeed.interop.torch import to_torch
-from multifeed.interop.torch_dataset import from_torch
 from multifeed.metadata import metadata
 from multifeed.prepare import prepare
 from multifeed.sheet import show

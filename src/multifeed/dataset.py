@@ -666,7 +666,7 @@ class Dataset:
     def _key_of(self) -> Any:
         """Return the function that names a row; it must not keep this dataset's plan alive."""
         if not self.key:
-            return lambda row: None
+            return _no_key
         return Keys(self.source, self.key).one
 
     def codes(self, name: str, purpose: str) -> tuple[Array, list[Any]]:
@@ -783,6 +783,10 @@ def _is_same(here: Any, there: Any) -> bool:
     if isinstance(here, np.ndarray | float):
         return bool(np.array_equal(here, there, equal_nan=True))
     return bool(here == there)
+
+
+def _no_key(row: int) -> None:
+    """Return that a row has no name; a function that can be pickled, unlike a lambda."""
 
 
 def _not_adapted(name: str, field: Field) -> NotAdaptedError:

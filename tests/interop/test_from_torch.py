@@ -87,6 +87,8 @@ SAMPLES: dict[str, tuple[Any, Any, Any]] = {
     "one": (torch.zeros(2, 3), None, ("(2, 3) float32",)),
     "number": (5, None, ("() int32",)),
     "list": ([1.0, 2.0], None, ("(2,) float32",)),
+    "list of numpy's": (list(np.arange(3, dtype="float32")), None, ("(3,) float32",)),
+    "half": (torch.zeros(2, dtype=torch.bfloat16), None, ("(2,) float32",)),
     "pair": ((np.zeros(3, np.uint16), True), None, ("(3,) uint16", "() bool")),
     "tuple": (((1.0, np.zeros(2)), [1, 2]), None, (("() float32", "(2,) float32"), "(2,) int32")),
     "list of parts": ([torch.zeros(1), 2], None, ("(1,) float32", "() int32")),
@@ -212,37 +214,52 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "empty": ([], {}, "a dataset has at least one sample; this list has 0."),
     "raises": (
         Raises(), {},
-        "dataset[0] raised OSError: no sample 0.\n"
+        "sample 0 raised OSError: no sample 0.\n"
         "  It is read at declaration, to find what a sample is.",
     ),
     "three": (
         [(1, 2, 3)], {},
-        "a sample of two parts is (inputs, targets); dataset[0] has 3.\n"
+        "a sample of two parts is (inputs, targets); sample 0 has 3.\n"
         "  Say which are targets, by their places: targets=[2].",
     ),
     "text": (
         [({"name": "x"}, 1)], {},
-        "dataset[0][0]['name'] is a str that holds no array of numbers.\n"
+        "[0]['name'] of sample 0 is a str that holds no array of numbers.\n"
         "  Let the dataset return numbers, arrays, tensors or PIL images.",
     ),
     "ragged": (
         [[[1], [2, 3]]], {},
-        "dataset[0] is a list that holds no array of numbers.\n"
+        "sample 0 is a list that holds no array of numbers.\n"
         "  Let the dataset return numbers, arrays, tensors or PIL images.",
+    ),
+    "none": (
+        [(1, None)], {},
+        "[1] of sample 0 is None.\n"
+        "  Let the dataset return a value for every sample; a filter() of Grain leaves None.",
+    ),
+    "sparse": (
+        [torch.eye(2).to_sparse()], {},
+        "sample 0 is a Tensor that holds no array of numbers.\n"
+        "  Let the dataset return numbers, arrays, tensors or PIL images.",
+    ),
+    "numbered otherwise": (
+        [1, 2], {"columns": {"index": [1, 0]}},
+        "the column 'index' numbers the samples; columns= holds another one of that name.\n"
+        "  Give yours another name.",
     ),
     "nested": (
         [({"a": {"b": 1}}, 1)], {},
-        "dataset[0][0]['a'] is a dict of further parts.\n"
+        "[0]['a'] of sample 0 is a dict of further parts.\n"
         "  Let the dataset return inputs and targets as one value each, a tuple or a dict of values.",
     ),
     "palette": (
         [Image.new("P", (2, 2))], {},
-        "dataset[0] is a PIL image of mode 'P', whose numbers are no colours.\n"
+        "sample 0 is a PIL image of mode 'P', whose numbers are no colours.\n"
         '  Let the dataset return image.convert("RGB").',
     ),
     "no such target": (
         [{"image": 1, "label": 2}], {"targets": "labels"},
-        "targets names parts of a sample; dataset[0] has no 'labels'.\n"
+        "targets names parts of a sample; sample 0 has no 'labels'.\n"
         "  Did you mean 'label'?",
     ),
     "nothing left": (
@@ -251,7 +268,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     ),
     "no parts": (
         [np.zeros(2)], {"targets": "image"},
-        "targets names parts of a sample; dataset[0] is one ndarray.\n"
+        "targets names parts of a sample; sample 0 is one ndarray.\n"
         "  Leave targets out, or let the dataset return (inputs, targets).",
     ),
 }  # fmt: skip
@@ -269,7 +286,7 @@ def test_what_is_no_dataset_of_numbers_is_refused(case: str) -> None:
 WRONG: dict[str, tuple[Any, str]] = {
     "shape": (
         ({"x": torch.zeros(3, dtype=torch.uint8)}, 0),
-        "'x' of sample '3' cannot be used: it is (3,) uint8, where that of dataset[0] is (2,) uint8.\n"
+        "'x' of sample '3' cannot be used: it is (3,) uint8, where that of sample 0 is (2,) uint8.\n"
         "  Row: 3.\n"
         "  Let the dataset return one shape for every sample, as for a batch of PyTorch.",
     ),
@@ -281,7 +298,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     ),
     "structure": (
         ({"y": 1}, 0),
-        "'x' of sample '3' cannot be used: it lacks ['x'], which dataset[0] has.\n"
+        "'x' of sample '3' cannot be used: it lacks ['x'], which sample 0 has.\n"
         "  Row: 3.\n"
         "  Let the dataset return the same parts for every sample.",
     ),
@@ -319,7 +336,7 @@ def test_a_dataset_that_draws_is_warned_about(draw: Any) -> None:
     with pytest.warns(mf.MultifeedWarning) as caught:
         mf.from_torch(Random())
     assert str(caught[0].message) == (
-        "dataset[0] draws from a global random state, so it is another sample each time: its batches "
+        "sample 0 draws from a global random state, so it is another sample each time: its batches "
         "differ from run to run.\n"
         "  What is random belongs into augment=, which is given each slot's own generator."
     )

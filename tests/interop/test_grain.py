@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import cloudpickle
@@ -64,6 +65,9 @@ def test_a_source_can_be_handed_to_workers() -> None:
     # By it Grain knows its source where it goes on from a checkpoint.
     assert repr(again) == repr(source)
     assert repr(source).startswith("GrainSource of Dataset of 10 samples\n")
+    # Without functions of the user's own, plain pickle does.
+    plain = mf.to_grain(mf.Dataset({"x": [1.0, 2.0]}, inputs=mf.Numeric("x")))
+    assert pickle.loads(pickle.dumps(plain))[1][0].tolist() == [2.0]
 
 
 def test_grain_goes_on_from_its_own_state() -> None:

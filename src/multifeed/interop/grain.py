@@ -12,7 +12,7 @@ import numpy as np
 from multifeed.batch import allocate
 from multifeed.dataset import Dataset
 from multifeed.errors import DeclarationError, lines
-from multifeed.interop.torch_dataset import from_torch
+from multifeed.interop.by_number import from_torch
 
 
 def to_grain(data: Dataset) -> GrainSource:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -80,7 +80,7 @@ class Stream:
         # To call iter() for this would start the worker processes of a DataLoader.
         return hasattr(self.source, "__next__")
 
-    def begin(self) -> Iterator[Any]:
+    def begin(self) -> Generator[Any, None, None]:
         """Return an iterator of its batches, from the first one on.
 
         Raises:
@@ -108,7 +108,7 @@ class Stream:
                 )
         return self._walk() if self._is_walked else _passed(source)
 
-    def _walk(self) -> Iterator[Any]:
+    def _walk(self) -> Generator[Any, None, None]:
         _call(self.source, "on_epoch_begin")
         for number in range(len(self.source)):
             yield self.source[number]
@@ -306,8 +306,12 @@ class Cursor:
         return self.stream.guarded(act, self.batches, self.samples)
 
     def close(self) -> None:
-        """Close the generator of this pass."""
-        close(self._iterator)
+        """Close the generator of this pass; nothing if it is at work just now."""
+        # Nothing global is used: a pass that is left open ends when the interpreter has cleared that.
+        try:
+            self._iterator.close()
+        except ValueError:
+            return
 
 
 def close(source: Any) -> None:
@@ -317,16 +321,11 @@ def close(source: Any) -> None:
             _call(source, "close")
 
 
-def _passed(source: Any) -> Iterator[Any]:
+def _passed(source: Any) -> Generator[Any, None, None]:
     """Iterate once, with the hooks that Keras calls around a pass."""
     _call(source, "on_epoch_begin")
-    if isinstance(source, Iterator):
-        try:
-            yield from source
-        finally:
-            close(source)
-    else:
-        yield from source
+    # A generator is closed with this one.
+    yield from source
     _call(source, "on_epoch_end")
 
 

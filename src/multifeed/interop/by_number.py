@@ -1,4 +1,4 @@
-"""`from_torch`: the samples of a map-style dataset of PyTorch."""
+"""`from_torch`: the samples of what has a length and samples by number, as datasets of PyTorch."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def from_torch(
 
     Raises:
         DeclarationError: If the dataset is empty or not map-style, ``dataset[0]`` raises or holds what
-            is no number, or `targets` names no part of it.
+            is no number, `targets` names no part of it, or `columns` has an ``"index"``.
 
     Warns:
         MultifeedWarning: If ``dataset[0]`` draws from a global random state.
@@ -72,6 +72,13 @@ def from_torch(
         (({'x': (2,) float32}, () int32), ({'x': array([3., 1.], dtype=float32)}, np.int32(9)))
     """
     count = _count(dataset)
+    if columns and _INDEX in columns:
+        raise DeclarationError(
+            lines(
+                f"the column {_INDEX!r} numbers the samples; columns= holds another one of that name.",
+                "Give yours another name.",
+            )
+        )
     samples = _Samples(dataset, threadsafe)
     first = _first(samples)
     inputs, outputs = _sides(first, targets)
@@ -112,14 +119,14 @@ def _first(samples: _Samples) -> Any:
     except Exception as error:
         raise DeclarationError(
             lines(
-                f"dataset[0] raised {type(error).__name__}: {first_line(error)}.",
+                f"sample 0 raised {type(error).__name__}: {first_line(error).rstrip('.')}.",
                 "It is read at declaration, to find what a sample is.",
             )
         ) from error
     if _random_states() != before:
         warnings.warn(
             lines(
-                "dataset[0] draws from a global random state, so it is another sample each time: its "
+                "sample 0 draws from a global random state, so it is another sample each time: its "
                 "batches differ from run to run.",
                 "What is random belongs into augment=, which is given each slot's own generator.",
             ),
@@ -146,7 +153,7 @@ def _sides(sample: Any, targets: Any) -> tuple[Any, Any]:
     if len(sample) > 2:
         raise DeclarationError(
             lines(
-                f"a sample of two parts is (inputs, targets); dataset[0] has {len(sample)}.",
+                f"a sample of two parts is (inputs, targets); sample 0 has {len(sample)}.",
                 f"Say which are targets, by their places: targets=[{len(sample) - 1}].",
             )
         )
@@ -161,7 +168,7 @@ def _named(sample: Any, targets: Any) -> tuple[Any, Any]:
     if not isinstance(sample, Mapping) and not _is_tuple(sample):
         raise DeclarationError(
             lines(
-                f"targets names parts of a sample; dataset[0] is one {type(sample).__name__}.",
+                f"targets names parts of a sample; sample 0 is one {type(sample).__name__}.",
                 "Leave targets out, or let the dataset return (inputs, targets).",
             )
         )
@@ -170,7 +177,7 @@ def _named(sample: Any, targets: Any) -> tuple[Any, Any]:
         if each not in known:
             raise DeclarationError(
                 lines(
-                    f"targets names parts of a sample; dataset[0] has no {each!r}.",
+                    f"targets names parts of a sample; sample 0 has no {each!r}.",
                     near(str(each), map(str, known)),
                 )
             )
@@ -204,7 +211,7 @@ def _within(part: Any, path: Path) -> Any:
 def _is_tuple(value: object) -> bool:
     """Tell whether something is a tuple of parts; a list of numbers, or of lists, is one value."""
     if isinstance(value, list):
-        return not all(isinstance(each, int | float | list) for each in value)
+        return not all(isinstance(each, int | float | np.generic | list) for each in value)
     return isinstance(value, tuple)
 
 
@@ -286,7 +293,7 @@ class Part(Field):
         try:
             return cls(samples, path, label, kept_spec(_array(_at(first, path))))
         except BadValue as error:
-            where = "dataset[0]" + "".join(f"[{each!r}]" for each in path)
+            where = "".join(f"[{each!r}]" for each in path) + " of " * bool(path) + "sample 0"
             raise DeclarationError(lines(f"{where} {error.reason}.", error.remedy)) from error
 
     @property
@@ -325,7 +332,7 @@ class _Reader(PerSample):
         values = _array(_at(loaded, self._path))
         if values.shape != self.spec.shape:
             raise BadValue(
-                f"is {Spec.of(values)}, where that of dataset[0] is {self.spec}",
+                f"is {Spec.of(values)}, where that of sample 0 is {self.spec}",
                 "Let the dataset return one shape for every sample, as for a batch of PyTorch.",
             )
         store(values, out, remedy="Let the dataset return one dtype for every sample.")
@@ -339,7 +346,7 @@ def _at(sample: Any, path: Path) -> Any:
             part = part[each]
         except (KeyError, IndexError, TypeError) as error:
             raise BadValue(
-                f"lacks [{each!r}], which dataset[0] has",
+                f"lacks [{each!r}], which sample 0 has",
                 "Let the dataset return the same parts for every sample.",
             ) from error
     return part
@@ -348,8 +355,13 @@ def _at(sample: Any, path: Path) -> Any:
 def _array(value: Any) -> NDArray:
     """Return a value of a sample as an array of numbers."""
     found: NDArray | None = None
+    if value is None:
+        raise BadValue(
+            "is None",
+            "Let the dataset return a value for every sample; a filter() of Grain leaves None.",
+        )
     if hasattr(value, "detach"):
-        found = value.detach().cpu().numpy()
+        found = _elements(value.detach().cpu())
     elif hasattr(value, "getbands"):
         found = _pixels(value)
     elif isinstance(value, Mapping) or _is_tuple(value):
@@ -366,6 +378,15 @@ def _array(value: Any) -> NDArray:
             "Let the dataset return numbers, arrays, tensors or PIL images.",
         )
     return found
+
+
+def _elements(tensor: Any) -> NDArray | None:
+    """Return a tensor as an array; None if it holds its numbers in another way, such as sparsely."""
+    with suppress(TypeError):
+        # NumPy has no bfloat16.
+        is_half = str(tensor.dtype) == "torch.bfloat16"
+        return cast(NDArray, (tensor.float() if is_half else tensor).numpy())
+    return None
 
 
 def _pixels(image: Any) -> NDArray:
