@@ -19,7 +19,7 @@ from multifeed.errors import BadValue
 REPLACE = "Replace the file, or leave the row out with data.select."
 _REPLACE_IN_TABLE = "Replace the file, or leave its row out of the table."
 LIST_AGAIN = "List its parts again, as mf.tar and mf.tfrecord do."
-_MORE = "The file may be a good one: let the process open more (ulimit -n), or pass fewer workers."
+MORE = "The file may be a good one: let the process open more (ulimit -n), or pass fewer workers."
 
 # A file of more bytes is refused before it is read: a file with holes takes no room on a disk, and all
 # of it in memory. An image of that many bytes has too many pixels anyhow.
@@ -309,7 +309,7 @@ def open_file(path: str, top: str | None = None) -> File:
         raise BadValue("does not exist", REPLACE) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        remedy = _MORE if is_limit_of_files(error) else REPLACE
+        remedy = MORE if is_limit_of_files(error) else REPLACE
         raise BadValue(f"cannot be opened ({reason})", remedy) from error
     try:
         if top is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from limits import no_more_files
 from rasterio.enums import Resampling
 
 import multifeed as mf
@@ -478,6 +480,19 @@ def test_parts_of_files_are_read_in_place(tmp_path: Path) -> None:
     assert (read(name, columns=window) == values[:, 38:, 58:].transpose(1, 2, 0)).all()
     cut = f"{tmp_path}/shard.tar::scene.tif@{member.offset_data}+{member.size // 2}"
     assert "is a damaged GeoTIFF file (" in refused(cut, bands=1, size=8, dtype="uint8")
+
+
+def test_a_limit_of_open_files_makes_no_scene_a_damaged_one(tmp_path: Path) -> None:
+    """Row 12: GDAL opens files once more; where it cannot, scenes that are open make room."""
+    names = [str(write(tmp_path / f"{number}.tif", scene(1))) for number in range(3)]
+    data = mf.Dataset({"scene": names}, inputs=mf.Raster("scene"))
+    with no_more_files() as opened:
+        os.close(opened.pop())
+        with pytest.raises(mf.SampleError, match=r"cannot be opened \(Too many open files\)"):
+            data[0]
+        os.close(opened.pop())
+        for row in range(3):
+            assert (data[row][0][..., 0] == scene(1)[0]).all()
 
 
 def test_readers_travel_and_share_nothing(tmp_path: Path) -> None:

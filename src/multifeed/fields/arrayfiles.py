@@ -232,7 +232,7 @@ class ArrayFiles(PerSample):
             places_of.setdefault(code, []).append(place)
         try:
             return all(
-                self._gather(cells[code], rows[places], places, out, spot)
+                self._read_file(cells[code], rows[places], places, out, spot)
                 for code, places in places_of.items()
             )
         except BadValue:
@@ -245,7 +245,9 @@ class ArrayFiles(PerSample):
             return None
         return self._cells.coded()
 
-    def _gather(self, cell: str, rows: NDArray, places: Sequence[int], out: NDArray, spot: Spot) -> bool:
+    def _read_file(
+        self, cell: str, rows: NDArray, places: Sequence[int], out: NDArray, spot: Spot
+    ) -> bool:
         """Write rows that are parts of one file to their places in `out`, as `read_at_once` does."""
         name, path, found = named(cell, self._member)
         if self._is_read_whole(found):

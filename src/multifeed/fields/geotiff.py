@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import re
 import warnings
 import weakref
@@ -19,7 +21,7 @@ from multifeed.errors import BadValue, some
 from multifeed.extras import package
 from multifeed.fields.rows import NDArray
 from multifeed.fields.tiff import refuse_large_blocks
-from multifeed.files import REPLACE, File
+from multifeed.files import MORE, REPLACE, File
 from multifeed.folder import Folder
 
 Size = tuple[int, int]
@@ -219,7 +221,11 @@ class Scene:
         except Exception as error:
             if self._store is not None and self._store.failures:
                 raise self._store.failures.pop() from error
-            raise BadValue(f"is a damaged GeoTIFF file ({self._cause(error)})", REPLACE) from error
+            said = self._cause(error)
+            # GDAL opens the file once more, and has but words for what it lacks.
+            if os.strerror(errno.EMFILE) in said:
+                raise BadValue(f"cannot be opened ({said})", MORE) from OSError(errno.EMFILE, said)
+            raise BadValue(f"is a damaged GeoTIFF file ({said})", REPLACE) from error
         if self._store is not None and self._store.failures:
             raise self._store.failures.pop()
 

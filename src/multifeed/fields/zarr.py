@@ -304,9 +304,11 @@ class _Chunks(Chunked):
             in_file.setdefault(self._file_of(place), []).append(place)
         claim = self._files.expect(in_file)
         found: dict[Shape, bytes] = {}
-        for name, those in in_file.items():
-            found |= self._read(name, those)
-        del claim
+        try:
+            for name, those in in_file.items():
+                found |= self._read(name, those)
+        finally:
+            del claim
         return [found.get(place) for place in places]
 
     def _read(self, name: str, places: Sequence[Shape]) -> dict[Shape, bytes]:

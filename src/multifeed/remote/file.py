@@ -49,8 +49,11 @@ class _Known:
             return
         # The answer tells the size as well. It may have been asked for ahead, or by another thread.
         claim = ahead.begin([request.head])
-        got = ahead.take(request.head)
-        del claim
+        try:
+            got = ahead.take(request.head)
+        finally:
+            # What is raised is kept by the request, and would keep this: nobody would give it up.
+            del claim
         if got.size is None or (not got.has_parts and got.size != got.bytes):
             # It does not say how much there is; or each part would be all that comes before it, too.
             got = run(fetch(store_of(parts_of(request.uri).root), request))
