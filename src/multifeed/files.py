@@ -104,6 +104,11 @@ class File(ABC):
         """
         return None
 
+    @property
+    def descriptor(self) -> int | None:
+        """That of the system, valid while this is open; None where the file itself has none."""
+        return None
+
     def read_into(self, start: int, out: memoryview) -> None:
         """Read what stands from byte `start` on until `out`, of bytes, is full.
 
@@ -196,6 +201,10 @@ class _LocalFile(File):
         here = f"/proc/self/fd/{self._handle}"
         return here if os.path.exists(here) else self._path
 
+    @property
+    def descriptor(self) -> int | None:
+        return self._handle
+
     def __del__(self) -> None:
         self.close()
 
@@ -260,6 +269,10 @@ class Whole(Part):
     @property
     def path(self) -> str | None:  # noqa: D102 - see File
         return self._whole.path
+
+    @property
+    def descriptor(self) -> int | None:  # noqa: D102 - see File
+        return self._whole.descriptor
 
 
 def stamp_of(told: str) -> str:

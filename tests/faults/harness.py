@@ -33,6 +33,8 @@ import psutil
 
 # Seconds after the end of a program in which all that belonged to it must be gone.
 GONE_S = 2.0
+# Where shared memory has its files.
+SHARED = "/dev/shm"
 # Bytes by which memory may differ after many cycles: what allocators keep, and no more with more cycles.
 SLACK_BYTES = 48 * 2**20
 _MARK, _LOG = "MULTIFEED_FAULT_TEST", "MULTIFEED_FAULT_LOG"
@@ -221,12 +223,12 @@ def shared_files(program: str = os.environ.get(_MARK, "")) -> list[str]:
 
     What others hold is none of its doing: database servers, say, have files there, too.
     """
-    names = set(_listed("/dev/shm"))
+    names = set(_listed(SHARED))
     for process in psutil.process_iter() if names else ():
         with contextlib.suppress(psutil.Error):
             if process.environ().get(_MARK) != program:
                 held = [*process.memory_maps(), *process.open_files()]
-                names -= {Path(each.path).name for each in held if each.path.startswith("/dev/shm/")}
+                names -= {Path(each.path).name for each in held if each.path.startswith(f"{SHARED}/")}
     return sorted(names)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 
 import pytest
@@ -42,9 +41,13 @@ def test_what_a_program_leaves_behind_is_seen(leak: str, said: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="shared memory has no folder here")
-def test_shared_memory_that_nobody_holds_is_seen() -> None:
+def test_shared_memory_that_nobody_holds_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What another process has open, or mapped, is that one's; the rest is left behind."""
-    path = Path("/dev/shm", uuid.uuid4().hex)
+    # Other tests, that run at the same time, would find it in its true place.
+    monkeypatch.setattr("harness.SHARED", str(tmp_path))
+    path = tmp_path / "shared"
     script = HEAD + "injected('a file')"
     try:
         program = Program(script)

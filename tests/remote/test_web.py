@@ -92,7 +92,9 @@ def test_part_of_a_file_is_a_request_of_that_part(store: Web) -> None:
     with folder.open("big::member@1000+50") as part:
         assert (part.size, part.read(10, 5)) == (50, data[1010:1015])
     assert folder.read("big") == data
-    assert folder.stamp("big") == ()
+    asked = len(store.asked)
+    assert folder.stamp("big") == folder.stamp("big")
+    assert len(store.asked) == asked
 
 
 def test_a_part_that_is_not_there_is_an_error(store: Web) -> None:

@@ -173,10 +173,12 @@ class _VideoReader(PerSample):
         return bool(self._bounds) and self._contents.requests.is_far
 
     def load(self, row: int) -> Loaded:
-        return self._contents.load(row, is_part=bool(self._bounds))
+        # Out of memory, FFmpeg reads by calls into Python, for which threads wait for each other.
+        return self._contents.load(row, is_part=bool(self._bounds), by_path=True)
 
     def decode(self, row: int, loaded: Loaded, out: NDArray) -> int | None:
-        with opened(loaded) as stream, Film(stream, self._field.max_pixels) as film:
+        descriptor = None if isinstance(loaded, bytes) else loaded.descriptor
+        with opened(loaded) as stream, Film(stream, self._field.max_pixels, descriptor) as film:
             moments = self._moments(*self._segment(row, film))
             known: Any = None
             for place, frame in enumerate(film.shown(moments)):
@@ -214,8 +216,8 @@ class _VideoReader(PerSample):
         """Return the moments at which frames are taken, in seconds."""
         count = self._field.frames
         if self._rate is None:
-            part = (stop - start) / count
-            return [start + part * (2 * place + 1) / 2 for place in range(count)]
+            half = (stop - start) / (2 * count)
+            return [start + half * (2 * place + 1) for place in range(count)]
         moments = (start + place / self._rate for place in range(count))
         return [moment for moment in moments if moment < stop]
 
