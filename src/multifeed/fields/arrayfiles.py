@@ -259,22 +259,38 @@ class ArrayFiles(PerSample):
         is_of_rows = bool(shape and stored.shape) and stored.shape[1:] == shape[1:]
         if lies is None or lies[0].is_far or not is_of_rows:
             return False
-        is_as_stored = self._scale is None and stored.dtype == out.dtype
-        into = out if is_as_stored else np.empty((len(rows), *shape), stored.dtype)
-        file, begin = lies
-        row_bytes = math.prod(shape[1:]) * stored.dtype.itemsize
-        size, memory = shape[0] * row_bytes, into.data.cast("B")
+        if self._scale is None and stored.dtype == out.dtype:
+            return self._read_rows(*lies, stored, rows, places, out)
+        as_stored = np.empty((len(rows), *shape), stored.dtype)
+        if not self._read_rows(*lies, stored, rows, range(len(rows)), as_stored):
+            return False
+        values = np.empty(as_stored.shape, out.dtype)
+        store(as_stored, values, scale=self._scale)
+        out[places] = values
+        return True
+
+    def _read_rows(
+        self,
+        file: File,
+        begin: int,
+        stored: Stored,
+        rows: NDArray,
+        places: Sequence[int],
+        out: NDArray,
+    ) -> bool:
+        """Read what lies in a file from byte `begin` on to places of `out`, which is of its dtype.
+
+        Returns:
+            Whether all of the rows are there, each as long as it should be.
+        """
+        length, memory = self.spec.shape[0], out.data.cast("B")
+        row_bytes = math.prod(self.spec.shape[1:]) * stored.dtype.itemsize
+        size = length * row_bytes
         spans = cast(NDArray, self._rows)[rows].tolist()
-        for place, (first, last) in zip(
-            places if is_as_stored else range(len(rows)), spans, strict=True
-        ):
-            if first < 0 or last - first != shape[0] or last > stored.shape[0]:
+        for place, (first, last) in zip(places, spans, strict=True):
+            if first < 0 or last - first != length or last > stored.shape[0]:
                 return False
             file.read_into(begin + first * row_bytes, memory[place * size : (place + 1) * size])
-        if not is_as_stored:
-            values = np.empty(into.shape, out.dtype)
-            store(into, values, scale=self._scale)
-            out[places] = values
         return True
 
     def load(self, row: int) -> bytes | Work:
